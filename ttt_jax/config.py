@@ -1,0 +1,167 @@
+"""Every option of an adaptation run, with its default.
+
+A YAML file states only what differs; dotted flags override the file. See
+`load_config` for how the three are put together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class TasksConfig:
+    """Which tasks are answered. The rules look at demonstrations and query inputs only."""
+
+    domain: str = "arc"
+    """Name of a domain in ttt_jax/tasks."""
+    source: str = "arc-agi-1/evaluation"
+    """A packaged benchmark: arc-agi-1 or arc-agi-2, then training or evaluation."""
+    path: str | None = None
+    """A directory or file in the benchmark's public format; replaces `source`."""
+    ids: tuple[str, ...] = ()
+    """Only these task ids (all where empty)."""
+    max_prompt_tokens: int | None = None
+    """Leave out tasks whose demonstrations and longest query input take more tokens."""
+    sample: int | None = None
+    """Draw this many with `numpy.random.default_rng(sample_seed).choice(sorted ids, sample, replace=False)`."""
+    sample_seed: int = 0
+    order: Literal["id", "shortest"] = "id"
+    """`shortest` sorts by the tokens of demonstrations and query inputs, then by id."""
+    limit: int | None = None
+    """After ordering, keep this many."""
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """A low-rank adapter: `y = x W + scale * (x A) B` (arXiv 2106.09685)."""
+
+    rank: int = 64
+    alpha: float = 64.0
+    rslora: bool = False
+    """Scale by alpha / sqrt(rank) (arXiv 2312.03732) instead of alpha / rank."""
+    targets: tuple[str, ...] = ("q", "k", "v", "o", "gate", "up", "down")
+    """Any of q, k, v, o, gate, up, down, head."""
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / (self.rank**0.5 if self.rslora else self.rank)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """An optax optimizer and its schedule."""
+
+    name: str = "adamw"
+    """adamw, muon, sgd, or a dotted path `my_module:my_optimizer` called as f(learning_rate_schedule)."""
+    learning_rate: float = 1e-3
+    schedule: Literal["constant", "linear", "cosine", "sqrt"] = "linear"
+    """Shape of the decay to zero; `sqrt` holds the peak and falls as 1 - sqrt in the last `decay_fraction`."""
+    decay_fraction: float = 1.0
+    """Share of the steps over which the rate decays (at the end)."""
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    clip_norm: float | None = 1.0
+    """Global norm, of one task's gradient (never across tasks)."""
+    muon_learning_rate: float = 0.02
+    """Only for `muon`: the rate of hidden matrices; everything else uses `learning_rate`."""
+
+
+@dataclass(frozen=True)
+class ExamplesConfig:
+    """How one task's demonstrations become training sequences."""
+
+    layout: Literal["all_outputs", "leave_one_out"] = "all_outputs"
+    """all_outputs: one sequence of all demos, loss on each output from the second on.
+    leave_one_out: each demo in turn is the query (arXiv 2411.07279, section 3)."""
+    demo_loss: bool = True
+    """leave_one_out only: also put loss on the outputs of demos 2..K in the context."""
+    input_loss: float = 0.0
+    """Weight of the tokens that are not outputs."""
+    transforms: tuple[str, ...] = ("symmetries", "colours", "order")
+    """Invertible transforms drawn afresh for every sequence."""
+    augmenters: tuple[str, ...] = ()
+    """Names of non-invertible augmenters (tasks/augmenters.py); one in `augment_every` sequences has one."""
+    augment_every: int = 2
+    cap: int | None = None
+    """None draws fresh sequences at every step; a number fixes a pool of so many distinct ones
+    (leave-one-out, its augmentations, topped up from leave-two-out; the paper uses 250)."""
+    max_tokens: int = 4096
+    """Longer sequences are dropped."""
+
+
+@dataclass(frozen=True)
+class AdaptConfig:
+    """Test-time training of one adapter per task, `slots` tasks side by side."""
+
+    trainable: Literal["lora", "full"] = "lora"
+    loss: str = "next_token"
+    """A name in losses.LOSSES or a dotted path `my_module:my_loss`."""
+    steps: int = 64
+    batch_size: int = 4
+    chunk: int = 16
+    """Steps per jitted call: tasks can stop, be saved and be reported between chunks."""
+    slots: int = 20
+    """Tasks adapted side by side; fixes the compiled shape."""
+    stop_loss: float | None = None
+    """A task stops early once its smoothed loss is below this."""
+    remat: bool = False
+    """Recompute each layer in the backward pass."""
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    examples: ExamplesConfig = field(default_factory=ExamplesConfig)
+
+
+@dataclass(frozen=True)
+class DecodeConfig:
+    """Candidates: each query under `views` transforms, `samples` completions of each."""
+
+    views: int = 16
+    transforms: tuple[str, ...] = ("symmetries", "colours", "order")
+    samples: int = 1
+    """Completions per view; more than one needs a temperature."""
+    temperature: float = 0.0
+    """0 is greedy."""
+    top_p: float = 1.0
+    grammar: bool = True
+    """Only tokens that the domain's syntax allows."""
+    chunk: int = 128
+    """New tokens per jitted call; the cache grows by this much at a time."""
+    slots: int = 20
+    """Queries decoded side by side."""
+    max_new_tokens: int | None = None
+    """None: the room that the domain reserves for an answer."""
+
+
+@dataclass(frozen=True)
+class SelectConfig:
+    """How candidates become ranked answers."""
+
+    method: Literal["vote", "hierarchical_vote", "product_of_experts"] = "vote"
+    attempts: int = 2
+    score_candidates: int = 8
+    """product_of_experts: the most voted candidates are scored, at most so many a query."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run of scripts/ttt.py: tasks in, ranked answers and metrics out."""
+
+    run_dir: str = "runs/ttt"
+    model: str = "arc-small"
+    """A shipped name, or a directory holding config.json and model.safetensors."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Compute type; auto is bfloat16 on GPU and TPU, float32 on CPU."""
+    arms: tuple[Literal["in_context", "adapted"], ...] = ("in_context", "adapted")
+    seed: int = 0
+    lengths: tuple[int, ...] = (256, 512, 768, 1024, 1536, 2048, 3072, 4096, 8192)
+    """Length buckets: sequences and prompts are padded to the smallest that fits."""
+    save_adapters: bool = False
+    tasks: TasksConfig = field(default_factory=TasksConfig)
+    adapt: AdaptConfig = field(default_factory=AdaptConfig)
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+    select: SelectConfig = field(default_factory=SelectConfig)

@@ -1,0 +1,45 @@
+"""One decoded answer, as it is kept on disk and handed to selection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An answer decoded from one view and mapped back to the task as given.
+
+    Attributes:
+      query: index of the query in the task.
+      view: name of the view's transform.
+      group: group of the view in the hierarchical vote.
+      sample: which completion of that view.
+      tokens: the generated tokens, the stop token included where it came.
+      logprob: sum of the tokens' log-probabilities under the model (nats,
+        temperature 1, no grammar mask).
+      answer: the answer in the task's own frame, None where it did not parse.
+    """
+
+    query: int
+    view: str
+    group: str
+    sample: int
+    tokens: tuple[int, ...]
+    logprob: float
+    answer: Any | None
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One answer to one query, after selection; lists of these are best first.
+
+    Attributes:
+      answer: in the task's own frame.
+      votes: how many candidates gave it.
+      score: what it was ranked by (votes, or summed log-probability).
+    """
+
+    answer: Any
+    votes: int
+    score: float

@@ -1,0 +1,186 @@
+"""What a task is, and the one small protocol that a family of tasks implements.
+
+Everything here is numpy on the host. Answers are kept apart from the problem
+(`Task.answers`), so that `Task.hide_answers()` is all that the adapting and
+decoding side of the house is ever given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ttt_jax.config import TasksConfig
+    from ttt_jax.decode.syntax import Syntax
+
+# For grids an int8 array [height, width]; for text domains a string.
+Answer = Any
+
+
+@dataclass(frozen=True)
+class Task:
+    """A few-shot problem: solved demonstrations and unsolved queries.
+
+    Attributes:
+      id: unique within its benchmark.
+      demos: `(input, output)` pairs.
+      queries: query inputs, at least one.
+      answers: the query outputs, or None where they are hidden or unknown.
+    """
+
+    id: str
+    demos: tuple[tuple[Any, Any], ...]
+    queries: tuple[Any, ...]
+    answers: tuple[Answer, ...] | None = None
+
+    def hide_answers(self) -> Task:
+        """The same task as a solver may see it."""
+        return replace(self, answers=None)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One token sequence.
+
+    Attributes:
+      tokens: int32[length].
+      positions: int32[length, axes], axes as the domain's model expects them.
+      outputs: int32[length], the index of the pair whose OUTPUT this token
+        belongs to (its closing token included), -1 everywhere else. Loss
+        masks are derived from it, never from token ids.
+    """
+
+    tokens: np.ndarray
+    positions: np.ndarray
+    outputs: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+class Augmenter(Protocol):
+    """A change of a whole task that keeps it a valid task (not always invertible)."""
+
+    @property
+    def name(self) -> str: ...
+
+    def apply(self, task: Task) -> Task:
+        """The changed task. Raises ValueError where the result is not a legal task."""
+        ...
+
+
+class Transform(Augmenter, Protocol):
+    """An invertible augmenter: the only kind that may make a view of a query."""
+
+    @property
+    def group(self) -> str:
+        """The group of the hierarchical vote that its answers belong to."""
+        ...
+
+    def invert(self, answer: Answer) -> Answer:
+        """Maps an answer of the changed task back to the task as given."""
+        ...
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A task that could not be read, and why."""
+
+    file: str
+    task_id: str
+    field: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: task {self.task_id}: {self.field}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class LoadedTasks:
+    """What a domain found: the tasks it could read and those it refused."""
+
+    benchmark: str
+    tasks: tuple[Task, ...]
+    refused: tuple[Refused, ...] = field(default=())
+
+
+class Domain(Protocol):
+    """A family of tasks. Adding a domain is one file in tasks/ that implements this."""
+
+    name: str
+    vocab_size: int
+    position_axes: int
+    pad_token: int
+    stop_token: int
+    max_answer_tokens: int
+    """Room reserved for an answer, its stop token included; the same for every task."""
+
+    syntax: Syntax
+    """How positions go on, and which tokens are legal, while an answer is decoded."""
+
+    def load(self, config: TasksConfig) -> LoadedTasks:
+        """Reads the tasks that the config names, refusing bad ones by name."""
+        ...
+
+    def encode(self, demos: Sequence[tuple[Any, Any]], query: Any = None) -> Encoded:
+        """Writes the demos (each with its output), then, where given, an open query.
+
+        With a query the sequence ends where the first answer token is to be
+        predicted. Training sequences are written without a query: the last
+        demo then plays its part.
+        """
+        ...
+
+    def parse(self, tokens: Sequence[int]) -> Answer | None:
+        """Decoded tokens (with or without the stop token) to an answer, or None."""
+        ...
+
+    def same(self, a: Answer, b: Answer) -> bool:
+        """Whether two answers count as equal."""
+        ...
+
+    def key(self, answer: Answer) -> str:
+        """A canonical string of an answer: equal exactly when `same` holds. Used to count votes."""
+        ...
+
+    def to_json(self, answer: Answer) -> Any:
+        """An answer as it is written to submission.json and candidates/."""
+        ...
+
+    def from_json(self, value: Any) -> Answer:
+        """The inverse of `to_json`."""
+        ...
+
+    def transform(self, kinds: Sequence[str], task: Task, rng: np.random.Generator) -> Transform:
+        """One random invertible transform of the named kinds (training data)."""
+        ...
+
+    def views(self, kinds: Sequence[str], task: Task, count: int, rng: np.random.Generator) -> list[Transform]:
+        """`count` transforms for decoding: identity first, then as different as can be."""
+        ...
+
+    def augmenter(self, name: str, task: Task, rng: np.random.Generator) -> Augmenter:
+        """A named augmenter for training data; random parameters are drawn from rng."""
+        ...
+
+
+def keyed_rng(*key: int | str) -> np.random.Generator:
+    """A generator that depends on the key alone: (seed, task id, step, index), say.
+
+    Strings are hashed with a stable hash (blake2), so results do not depend on
+    the process, on PYTHONHASHSEED or on the number of workers.
+    """
+    import hashlib
+
+    words: list[int] = []
+    for part in key:
+        if isinstance(part, str):
+            digest = hashlib.blake2b(part.encode(), digest_size=8).digest()
+            words += [int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")]
+        else:
+            words.append(int(part) & 0xFFFFFFFF)
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
