@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -49,16 +46,3 @@ class ModelConfig:
         pairs = self.rope.pairs or (self.head_dim // 2,)
         if len(pairs) != self.rope.axes or sum(pairs) * 2 != self.head_dim:
             raise ValueError(f"rope.pairs {pairs} must have one entry per axis and sum to head_dim / 2 = {self.head_dim / 2}")
-
-    def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
-
-    @classmethod
-    def from_json(cls, path: str | Path) -> ModelConfig:
-        fields = json.loads(Path(path).read_text())
-        rope = fields.pop("rope", {})
-        rope = RopeConfig(
-            theta=tuple(rope.get("theta", (10_000.0,))),
-            pairs=None if rope.get("pairs") is None else tuple(rope["pairs"]),
-        )
-        return cls(rope=rope, **fields)

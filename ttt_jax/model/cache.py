@@ -1,0 +1,64 @@
+"""The key-value cache: right-padded prompts, one common write index, a validity mask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from ttt_jax.model.config import ModelConfig
+
+
+@flax.struct.dataclass
+class Cache:
+    """Keys and values of everything read so far.
+
+    Rows of a batch may have prompts of different lengths: they are padded on
+    the right, all rows then write at the same slot (`length`), and `valid`
+    says which slots hold something. A common index keeps every write a plain
+    dynamic_update_slice (no per-row scatter), also under vmap over tasks.
+
+    Attributes:
+      keys, values: one [batch, kv_heads, slots, head_dim] array per layer.
+        Heads come before slots so that attention reads each head's slots
+        contiguously.
+      valid: [batch, slots].
+      length: the slot that is written next. The Python int 0 marks a cache
+        known to be empty while tracing: the prompt then attends to itself
+        only, through the flash kernel.
+    """
+
+    keys: tuple[Float[Array, "batch kv_heads slots head_dim"], ...]
+    values: tuple[Float[Array, "batch kv_heads slots head_dim"], ...]
+    valid: Bool[Array, "batch slots"]
+    length: Int[Array, ""] | int
+
+    @classmethod
+    def empty(cls, config: ModelConfig, batch: int, slots: int, dtype: Any) -> Cache:
+        shape = (batch, config.num_kv_heads, slots, config.head_dim)
+        zeros = tuple(jnp.zeros(shape, dtype) for _ in range(config.num_layers))
+        return cls(keys=zeros, values=zeros, valid=jnp.zeros((batch, slots), bool), length=0)
+
+    @property
+    def slots(self) -> int:
+        return self.valid.shape[-1]
+
+    def with_prompt_lengths(self, lengths: Int[Array, " batch"]) -> Cache:
+        """After reading right-padded prompts: only the first `lengths[i]` slots of row i are valid."""
+        return self.replace(valid=jnp.arange(self.slots) < lengths[:, None])
+
+    def grow(self, slots: int) -> Cache:
+        """The same cache with room for `slots` tokens. Leading axes before batch are allowed."""
+        extra = slots - self.slots
+
+        def pad(x: jax.Array, axis: int) -> jax.Array:
+            return jnp.pad(x, [(0, extra if i == x.ndim + axis else 0) for i in range(x.ndim)])
+
+        return self.replace(
+            keys=tuple(pad(k, -2) for k in self.keys),
+            values=tuple(pad(v, -2) for v in self.values),
+            valid=pad(self.valid, -1),
+        )

@@ -1,0 +1,268 @@
+"""The decoder: pure functions of parameters, an adapter and a cache.
+
+Shapes in names: B batch, L length, D hidden size, F intermediate size, H query
+heads, K key-value heads, E head_dim, V vocabulary, S cache slots. Under vmap
+over tasks the base is unmapped, so every base matmul stays one matmul over
+tasks x batch x length; only adapter and attention products are batched.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from ttt_jax.model.attention import cached_attention, causal_attention
+from ttt_jax.model.cache import Cache
+from ttt_jax.model.config import ModelConfig
+from ttt_jax.model.rope import rope_table, rotate
+
+# Logits of more positions than this many floats are never alive at once in a loss.
+LOGIT_CHUNK = 1 << 25
+# Below this vocabulary a one-hot matmul looks tokens up: its gradient is a
+# matmul too, where a gather's is a scatter-add onto a few contended rows.
+ONE_HOT_VOCABULARY = 256
+
+
+def project(x: jax.Array, weights: dict[str, jax.Array], scale: float, dtype: Any, out_dtype: Any = None) -> jax.Array:
+    """`x W + scale * (x A) B`: a linear layer, with its adapter where there is one."""
+    x = x.astype(dtype)
+    y = jnp.matmul(x, weights["kernel"].astype(dtype), preferred_element_type=out_dtype)
+    if "a" in weights:
+        low = jnp.matmul(x, weights["a"].astype(dtype))
+        y = y + scale * jnp.matmul(low, weights["b"].astype(dtype), preferred_element_type=out_dtype)
+    return y
+
+
+class Linear(nn.Module):
+    """A linear layer without bias whose adapter, if any, lies in collection `lora`."""
+
+    in_features: int
+    features: int
+    lora_scale: float
+    dtype: Any
+    init_scale: float = 1.0
+
+    def setup(self) -> None:
+        init = nn.initializers.normal(self.init_scale * self.in_features**-0.5)
+        self.kernel = self.param("kernel", init, (self.in_features, self.features), jnp.float32)
+
+    def weights(self) -> dict[str, jax.Array]:
+        tree = {"kernel": self.kernel}
+        if self.has_variable("lora", "a"):
+            tree |= {"a": self.get_variable("lora", "a"), "b": self.get_variable("lora", "b")}
+        return tree
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return project(x, self.weights(), self.lora_scale, self.dtype)
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square normalisation, computed in float32 (arXiv 1910.07467)."""
+
+    eps: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        scale = self.param("scale", nn.initializers.ones_init(), (x.shape[-1],), jnp.float32)
+        x_f32 = x.astype(jnp.float32)
+        normed = x_f32 * jax.lax.rsqrt(jnp.mean(x_f32 * x_f32, axis=-1, keepdims=True) + self.eps)
+        return (normed * scale.astype(jnp.float32).reshape((1,) * (x.ndim - 1) + (-1,))).astype(x.dtype)
+
+
+class Attention(nn.Module):
+    config: ModelConfig
+    lora_scale: float
+    dtype: Any
+
+    def setup(self) -> None:
+        c = self.config
+        linear = dict(lora_scale=self.lora_scale, dtype=self.dtype)
+        self.q = Linear(c.hidden_size, c.num_heads * c.head_dim, **linear)
+        self.k = Linear(c.hidden_size, c.num_kv_heads * c.head_dim, **linear)
+        self.v = Linear(c.hidden_size, c.num_kv_heads * c.head_dim, **linear)
+        self.o = Linear(c.num_heads * c.head_dim, c.hidden_size, init_scale=(2 * c.num_layers) ** -0.5, **linear)
+        if c.qk_norm:
+            self.q_norm, self.k_norm = RMSNorm(c.norm_eps), RMSNorm(c.norm_eps)
+
+    def __call__(self, x_BxLxD, rope, segments, layer_cache, cache: Cache | None):
+        c = self.config
+        B, L, _ = x_BxLxD.shape
+        q_BxLxHxE = self.q(x_BxLxD).reshape(B, L, c.num_heads, c.head_dim)
+        k_BxLxKxE = self.k(x_BxLxD).reshape(B, L, c.num_kv_heads, c.head_dim)
+        v_BxLxKxE = self.v(x_BxLxD).reshape(B, L, c.num_kv_heads, c.head_dim)
+        if c.qk_norm:
+            q_BxLxHxE, k_BxLxKxE = self.q_norm(q_BxLxHxE), self.k_norm(k_BxLxKxE)
+        q_BxLxHxE, k_BxLxKxE = rotate(q_BxLxHxE, rope), rotate(k_BxLxKxE, rope)
+
+        if cache is None:
+            out = causal_attention(q_BxLxHxE, k_BxLxKxE, v_BxLxKxE, segments)
+        else:
+            start = (0, 0, cache.length, 0)
+            layer_cache = tuple(
+                jax.lax.dynamic_update_slice(old, new.swapaxes(1, 2).astype(old.dtype), start)
+                for old, new in zip(layer_cache, (k_BxLxKxE, v_BxLxKxE), strict=True)
+            )
+            if isinstance(cache.length, int) and cache.length == 0:
+                out = causal_attention(q_BxLxHxE, k_BxLxKxE, v_BxLxKxE)
+            else:
+                slot = jnp.arange(cache.slots)
+                last = cache.length + jnp.arange(L)
+                mask = cache.valid[:, None, :] & (slot[None, :] <= last[:, None])[None]
+                out = cached_attention(q_BxLxHxE, *layer_cache, mask)
+        return self.o(out.reshape(B, L, c.num_heads * c.head_dim)), layer_cache
+
+
+class MLP(nn.Module):
+    config: ModelConfig
+    lora_scale: float
+    dtype: Any
+
+    def setup(self) -> None:
+        c = self.config
+        linear = dict(lora_scale=self.lora_scale, dtype=self.dtype)
+        self.gate = Linear(c.hidden_size, c.intermediate_size, **linear)
+        self.up = Linear(c.hidden_size, c.intermediate_size, **linear)
+        self.down = Linear(c.intermediate_size, c.hidden_size, init_scale=(2 * c.num_layers) ** -0.5, **linear)
+
+    def __call__(self, x_BxLxD):
+        return self.down(nn.silu(self.gate(x_BxLxD)) * self.up(x_BxLxD))
+
+
+class Layer(nn.Module):
+    config: ModelConfig
+    lora_scale: float
+    dtype: Any
+
+    def setup(self) -> None:
+        self.input_norm = RMSNorm(self.config.norm_eps)
+        self.attn = Attention(self.config, self.lora_scale, self.dtype)
+        self.mlp_norm = RMSNorm(self.config.norm_eps)
+        self.mlp = MLP(self.config, self.lora_scale, self.dtype)
+
+    def __call__(self, x_BxLxD, rope, segments, layer_cache, cache):
+        mixed, layer_cache = self.attn(self.input_norm(x_BxLxD), rope, segments, layer_cache, cache)
+        x_BxLxD = x_BxLxD + mixed
+        return x_BxLxD + self.mlp(self.mlp_norm(x_BxLxD)), layer_cache
+
+
+class Decoder(nn.Module):
+    """A causal language model.
+
+    Attributes:
+      config: its shape.
+      lora_scale: factor of the adapter's product (`LoraConfig.scale`).
+      dtype: compute type; parameters are cast at use, norms and softmax are float32.
+      remat: recompute each layer in the backward pass instead of storing its activations.
+
+    Apply it with `{"params": base}` or `{"params": base, "lora": adapter}`.
+    """
+
+    config: ModelConfig
+    lora_scale: float = 1.0
+    dtype: Any = jnp.float32
+    remat: bool = False
+
+    def setup(self) -> None:
+        c = self.config
+        self.embed = nn.Embed(c.vocab_size, c.hidden_size, embedding_init=nn.initializers.normal(0.02))
+        layer = nn.remat(Layer) if self.remat else Layer
+        # Unrolled on purpose: a scan over layers copies the whole cache for every decoded token.
+        self.layers = [layer(c, self.lora_scale, self.dtype) for _ in range(c.num_layers)]
+        self.final_norm = RMSNorm(c.norm_eps)
+        if not c.tie_embeddings:
+            self.head = Linear(c.hidden_size, c.vocab_size, self.lora_scale, self.dtype)
+
+    def hidden(
+        self,
+        tokens: Int[Array, "batch length"],
+        positions: Int[Array, "batch length axes"] | None = None,
+        segments: Int[Array, "batch length"] | None = None,
+        cache: Cache | None = None,
+    ) -> tuple[Float[Array, "batch length hidden"], Cache | None]:
+        """The last hidden states, after the final norm, and the cache with these tokens added.
+
+        Args:
+          tokens: token ids.
+          positions: one column per rope axis; None counts 0, 1, ... on every axis.
+          segments: packed sequences: positions attend within equal ids only. Not with a cache.
+          cache: keys and values of what precedes; tokens are written at `cache.length`.
+        """
+        c = self.config
+        B, L = tokens.shape
+        if positions is None:
+            positions = jnp.broadcast_to(jnp.arange(L)[None, :, None], (B, L, c.rope.axes))
+        if positions.shape[-1] != c.rope.axes:
+            raise ValueError(f"positions have {positions.shape[-1]} axes, the model's rope has {c.rope.axes}")
+        rope = rope_table(c, positions)
+
+        if c.vocab_size <= ONE_HOT_VOCABULARY:
+            one_hot = jax.nn.one_hot(tokens, c.vocab_size, dtype=self.dtype)
+            x_BxLxD = one_hot @ self.embed.embedding.astype(self.dtype)
+        else:
+            x_BxLxD = self.embed(tokens).astype(self.dtype)
+
+        if cache is not None:
+            slot = jnp.arange(cache.slots)
+            new = (slot >= cache.length) & (slot < cache.length + L)
+            cache = cache.replace(valid=cache.valid | new[None])
+        layer_caches = []
+        for i, layer in enumerate(self.layers):
+            layer_cache = None if cache is None else (cache.keys[i], cache.values[i])
+            x_BxLxD, layer_cache = layer(x_BxLxD, rope, segments, layer_cache, cache)
+            layer_caches.append(layer_cache)
+        if cache is not None:
+            keys, values = zip(*layer_caches, strict=True)
+            cache = cache.replace(keys=keys, values=values, length=jnp.asarray(cache.length + L, jnp.int32))
+        return self.final_norm(x_BxLxD), cache
+
+    def _head_weights(self) -> dict[str, jax.Array]:
+        if not self.config.tie_embeddings:
+            return self.head.weights()
+        weights = {"kernel": self.embed.embedding.T}
+        if self.has_variable("lora", "head"):
+            weights |= self.get_variable("lora", "head")
+        return weights
+
+    def logits(self, hidden: Float[Array, "batch length hidden"]) -> Float[Array, "batch length vocab"]:
+        """Float32 logits of every position. For a training batch use `token_logprobs`."""
+        return project(hidden, self._head_weights(), self.lora_scale, self.dtype, jnp.float32)
+
+    def token_logprobs(
+        self, hidden: Float[Array, "batch length hidden"], targets: Int[Array, "batch length"]
+    ) -> Float[Array, "batch length"]:
+        """log p(targets[b, i]) as predicted at hidden[b, i], in nats.
+
+        Computed in chunks of positions that are recomputed in the backward
+        pass, so that the logits of a whole batch never exist.
+        """
+        weights = self._head_weights()
+
+        def chunk_logprobs(args):
+            h, t = args
+            logits = project(h, weights, self.lora_scale, self.dtype, jnp.float32)
+            picked = jnp.take_along_axis(logits, t[:, None], axis=-1)[:, 0]
+            return picked - jax.nn.logsumexp(logits, axis=-1)
+
+        h_NxD = hidden.reshape(-1, hidden.shape[-1])
+        t_N = targets.reshape(-1)
+        size = max(1, LOGIT_CHUNK // self.config.vocab_size)
+        if len(t_N) <= size:
+            return chunk_logprobs((h_NxD, t_N)).reshape(targets.shape)
+        pad = -len(t_N) % size
+        h_CxNxD = jnp.pad(h_NxD, ((0, pad), (0, 0))).reshape(-1, size, h_NxD.shape[-1])
+        t_CxN = jnp.pad(t_N, (0, pad)).reshape(-1, size)
+        out = jax.lax.map(jax.checkpoint(chunk_logprobs), (h_CxNxD, t_CxN))
+        return out.reshape(-1)[: len(t_N)].reshape(targets.shape)
+
+    def __call__(
+        self,
+        tokens: Int[Array, "batch length"],
+        positions: Int[Array, "batch length axes"] | None = None,
+        segments: Int[Array, "batch length"] | None = None,
+    ) -> Float[Array, "batch length vocab"]:
+        """Float32 logits of every position."""
+        return self.logits(self.hidden(tokens, positions, segments)[0])
