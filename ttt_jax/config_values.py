@@ -222,13 +222,12 @@ def nearest(cls: type, key: str, prefix: str = "", show: Callable[[str], str] = 
     """`; did you mean ...?` for an unknown key: same last name, then near as a whole, then near in the last name."""
     keys = [o.key for o in options(cls)]
     names = [*keys, *sorted({group for k in keys if (group := k.rpartition(".")[0])})]
-    by_last: dict[str, str] = {}
-    for name in sorted(names, key=lambda n: not n.startswith(prefix)):  # first those beside the unknown key
-        by_last.setdefault(name.rpartition(".")[2], name)
-    last = key.rpartition(".")[2]
-    near = difflib.get_close_matches
-    found = by_last.get(last) or next(iter(near(prefix + key, names, 1, 0.75)), None)
-    found = found or by_last.get(next(iter(near(last, list(by_last), 1)), ""))
+    last, near = key.rpartition(".")[2], difflib.get_close_matches
+    lasts = near(last, {n.rpartition(".")[2] for n in names}, 1)
+    same = [n for n in names if n.rpartition(".")[2] in (last, *lasts)]
+    whole = near(prefix + key, names, 1, 0.75)
+    exact = [n for n in same if n.rpartition(".")[2] == last]
+    found = next((near(prefix + key, group, 1, 0)[0] for group in (exact, whole, same) if group), None)
     return f"; did you mean {show(found)}?" if found else ""
 
 
