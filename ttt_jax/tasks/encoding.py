@@ -2,14 +2,14 @@
 
     BOS  INPUT rows.. OUTPUT rows.. END  INPUT rows.. OUTPUT rows.. END  ..  INPUT rows.. OUTPUT
 
-Every row closes with NEWLINE. The place of a token follows from the token
-before it (`grid_syntax.GridSyntax` is the same rule, inside the decoding
-loop), so nothing about an answer's size is known before it is written:
+Every row closes with NEWLINE. BOS, INPUT and OUTPUT stand at (0, 0); the place
+of any other token follows from the token before it, so that nothing about an
+answer's size is known before it is written (`grid_syntax.GridSyntax` is the
+same rule, inside the decoding loop):
 
     after INPUT, OUTPUT    (1, 1)
     after a cell           (row, column + 1)
     after NEWLINE          (row + 1, 1)
-    after BOS, END         (0, 0)
 """
 
 from __future__ import annotations

@@ -39,14 +39,6 @@ def as_grid(cells: Any) -> np.ndarray:
     return np.array(cells, np.int8)
 
 
-def require_legal(grid: np.ndarray) -> np.ndarray:
-    """The grid itself; raises ValueError where a side is not 1..30."""
-    height, width = grid.shape
-    if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
-        raise ValueError(f"a grid of {height}x{width}, sides are 1 to {MAX_SIDE}")
-    return grid
-
-
 def _kind(value: Any) -> str:
     if isinstance(value, (bool, int, float)):
         return f"{type(value).__name__} {value}"[:40]

