@@ -53,7 +53,7 @@ def make_update(loss: Loss, tx: optax.GradientTransformation, model: Any) -> Upd
         (_, metrics), grads = value_and_grad(state.trainable, frozen, batch, model)
         updates, opt_state = tx.update(grads, state.opt_state, state.trainable)
         trainable = optax.apply_updates(state.trainable, updates)
-        norms = {"grad_norm": optax.global_norm(grads), "update_norm": optax.global_norm(updates)}
+        norms = {"grad_norm": optax.tree.norm(grads), "update_norm": optax.tree.norm(updates)}
         return TrainState(trainable, opt_state, state.step + 1), {**metrics, **norms}
 
     return update

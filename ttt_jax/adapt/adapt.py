@@ -1,0 +1,136 @@
+"""Adapts the tasks of one group: host side of the loop in loop.py."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ttt_jax.adapt.examples import ExampleStream
+from ttt_jax.adapt.loop import AdaptChunk, AdaptState, init_state, init_trainable, make_adapt_chunk
+from ttt_jax.config import AdaptConfig
+from ttt_jax.losses import Variables, get_loss
+from ttt_jax.tasks.task import keyed_rng
+from ttt_jax.update import make_optimizer, make_schedule
+
+CURVES = ("loss", "grad_norm")
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What adapting a group gave.
+
+    Attributes:
+      trainable: stacked variables, leading axis `slots`; the first entries are the tasks, in order.
+      steps: int[tasks], updates made.
+      failed: reason per task, None where it went well.
+      curves: per task, lists of equal length: step, loss, grad_norm, learning_rate.
+      tokens: int[tasks], tokens trained on, padding left out.
+      seconds: wall time.
+    """
+
+    trainable: Variables
+    steps: np.ndarray
+    failed: list[str | None]
+    curves: list[dict[str, list[float]]]
+    tokens: np.ndarray
+    seconds: float
+
+
+class Adapter:
+    """Adapts groups of tasks with one configuration; compiles once per length.
+
+    Args:
+      model: a `Decoder` (its `lora_scale` is set from the config).
+      base: its parameters, in the compute type.
+      config: how to adapt.
+      seed: with a task's id, the key of its adapter.
+    """
+
+    def __init__(self, model: Any, base: Any, config: AdaptConfig, seed: int):
+        self.config, self.base, self.seed = config, base, seed
+        self.model = model.clone(lora_scale=config.lora.scale, remat=config.remat)
+        self.schedule = make_schedule(config.optimizer, config.steps)
+        self.tx = make_optimizer(config.optimizer, config.steps)
+        self.chunk: AdaptChunk = make_adapt_chunk(get_loss(config.loss), self.tx, self.model, config.stop_loss)
+
+    def initial_state(self, task_ids: Sequence[str]) -> tuple[AdaptState, Variables]:
+        """The state of `slots` tasks before the first step (empty slots take no steps), and what stays frozen."""
+        slots = self.config.slots
+        seeds = [keyed_rng(self.seed, "adapter", task_id).integers(2**32, dtype=np.uint32) for task_id in task_ids]
+        seeds += [np.uint32(0)] * (slots - len(seeds))
+        keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
+        trainable, frozen = init_trainable(keys, self.base, self.model, self.config)
+        max_steps = np.zeros(slots, np.int32)
+        max_steps[: len(task_ids)] = self.config.steps
+        return init_state(trainable, self.tx, jnp.asarray(max_steps)), frozen
+
+    def batches(self, examples: Sequence[ExampleStream], start: int, length: int) -> dict[str, np.ndarray]:
+        """The batches of one chunk, [slots, chunk, batch_size, ...]; empty slots repeat the first task."""
+        config = self.config
+        per_task = []
+        for stream in examples:
+            steps = [stream.batch(start + i, config.batch_size, length) for i in range(config.chunk)]
+            per_task.append({name: np.stack([step[name] for step in steps]) for name in steps[0]})
+        per_task += [per_task[0]] * (config.slots - len(per_task))
+        return {name: np.stack([task[name] for task in per_task]) for name in per_task[0]}
+
+    def adapt(
+        self,
+        examples: Sequence[ExampleStream],
+        length: int,
+        on_chunk: Callable[[int, float], None] = lambda steps, loss: None,
+    ) -> Adapted:
+        """Trains one adapter for each stream, at most `slots` of them, side by side.
+
+        Args:
+          examples: the tasks' training sequences.
+          length: every sequence is padded to this many tokens.
+          on_chunk: told the steps made and the mean loss after each chunk; may
+            raise to leave between chunks.
+        """
+        config, count = self.config, len(examples)
+        if count > config.slots:
+            raise ValueError(f"{count} tasks for {config.slots} slots (adapt.slots)")
+        began = time.perf_counter()
+        state, frozen = self.initial_state([stream.task.id for stream in examples])
+        collected: list[dict[str, np.ndarray]] = []
+        tokens = np.zeros(count, np.int64)
+        batches = self.batches(examples, 0, length)
+        for start in range(0, config.steps, config.chunk):
+            state, metrics = self.chunk(state, frozen, batches)
+            real = (batches["tokens"] != examples[0].domain.pad_token).sum(axis=(2, 3))[:count]
+            if start + config.chunk < config.steps:
+                # The device is busy with the chunk just sent; the host writes the next one meanwhile.
+                batches = self.batches(examples, start + config.chunk, length)
+            curves = {name: np.asarray(metrics[name])[:count] for name in CURVES}
+            tokens += np.where(np.isnan(curves["loss"]), 0, real).sum(axis=1)
+            collected.append(curves)
+            losses = curves["loss"][np.isfinite(curves["loss"])]
+            on_chunk(min(start + config.chunk, config.steps), float(losses.mean()) if losses.size else float("nan"))
+            if not np.asarray(state.active).any():
+                break
+        joined = {name: np.concatenate([part[name] for part in collected], axis=1) for name in CURVES}
+        steps = np.asarray(state.train.step)[:count]
+        failed = [
+            f"diverged: loss, gradient or update not finite at step {int(step)}" if bad else None
+            for step, bad in zip(steps, np.asarray(state.failed)[:count], strict=True)
+        ]
+        return Adapted(
+            trainable=state.train.trainable,
+            steps=steps,
+            failed=failed,
+            curves=[self._curves(joined, i, int(steps[i])) for i in range(count)],
+            tokens=tokens,
+            seconds=time.perf_counter() - began,
+        )
+
+    def _curves(self, joined: dict[str, np.ndarray], task: int, steps: int) -> dict[str, list[float]]:
+        curves = {name: [float(v) for v in values[task, :steps]] for name, values in joined.items()}
+        rates = [float(self.schedule(step)) for step in range(steps)]
+        return {"step": list(range(steps)), **curves, "learning_rate": rates}

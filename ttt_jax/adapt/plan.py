@@ -1,0 +1,109 @@
+"""Which tasks go side by side: length buckets and fixed slots, so that few shapes are compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ttt_jax.adapt.examples import ExampleStream, TooLong
+from ttt_jax.config import RunConfig
+from ttt_jax.decode.views import View, make_views
+from ttt_jax.tasks.task import Domain, Task
+
+
+@dataclass(frozen=True)
+class PlannedTask:
+    """A task with its training sequences and the views of its queries.
+
+    Attributes:
+      task: answers hidden.
+      examples: None where no arm adapts.
+      views: one list per query.
+    """
+
+    task: Task
+    examples: ExampleStream | None
+    views: tuple[tuple[View, ...], ...]
+
+    @property
+    def prompt_length(self) -> int:
+        return max(len(view.prompt) for views in self.views for view in views)
+
+    @property
+    def train_length(self) -> int:
+        return self.examples.max_length if self.examples else 0
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tasks that are adapted and decoded side by side.
+
+    Attributes:
+      tasks: at most `adapt.slots` of them, with at most `decode.slots` queries in
+        all (one task with more queries than that stands alone).
+      train_length: training sequences are padded to this many tokens.
+      prompt_length: prompts are padded to this many tokens.
+    """
+
+    tasks: tuple[PlannedTask, ...]
+    train_length: int
+    prompt_length: int
+
+
+def bucket(length: int, buckets: Sequence[int]) -> int | None:
+    """The smallest bucket that holds `length` tokens, None where none does."""
+    return min((b for b in buckets if b >= length), default=None)
+
+
+def plan_groups(
+    tasks: Sequence[Task], domain: Domain, config: RunConfig
+) -> tuple[tuple[Group, ...], dict[str, str]]:
+    """Sorts tasks into groups of like length.
+
+    The plan depends on the tasks and the config only, never on what a run has
+    already finished, so a resumed run adapts in the same company.
+
+    Returns:
+      The groups, shortest first, and the reason for each task (by id) that no
+      bucket holds.
+    """
+    planned: list[tuple[int, int, PlannedTask]] = []
+    too_long: dict[str, str] = {}
+    for task in tasks:
+        task = task.hide_answers()
+        try:
+            examples = None
+            if "adapted" in config.arms:
+                examples = ExampleStream(task, domain, config.adapt.examples, config.seed)
+            views = tuple(
+                tuple(make_views(task, query, domain, config.decode, config.seed)) for query in range(len(task.queries))
+            )
+        except TooLong as error:
+            too_long[task.id] = str(error)
+            continue
+        item = PlannedTask(task, examples, views)
+        train, prompt = bucket(item.train_length, config.lengths), bucket(item.prompt_length, config.lengths)
+        if train is None or prompt is None:
+            needed = max(item.train_length, item.prompt_length)
+            too_long[task.id] = f"{needed} tokens; the longest bucket (lengths) holds {max(config.lengths)}"
+            continue
+        planned.append((train, prompt, item))
+    planned.sort(key=lambda entry: (entry[0], entry[1], entry[2].task.id))
+
+    groups: list[Group] = []
+    current: list[tuple[int, int, PlannedTask]] = []
+
+    def close() -> None:
+        if current:
+            items = tuple(item for _, _, item in current)
+            groups.append(Group(items, current[0][0], max(prompt for _, prompt, _ in current)))
+            current.clear()
+
+    for entry in planned:
+        queries = sum(len(item.task.queries) for _, _, item in [*current, entry])
+        full = len(current) == config.adapt.slots or queries > config.decode.slots
+        if current and (full or current[0][0] != entry[0]):
+            close()
+        current.append(entry)
+    close()
+    return tuple(groups), too_long
