@@ -15,12 +15,12 @@ class GridState(NamedTuple):
     """int32 scalars of one row of decoding.
 
     Attributes:
-      index, row, column: the place of the last token.
+      sequence, row, column: the place of the last token.
       next_row, next_column: the place of the token to come; (0, 0) outside a grid.
       width: cells in each row of the grid being written; 0 until its first NEWLINE.
     """
 
-    index: Int[Array, ""]
+    sequence: Int[Array, ""]
     row: Int[Array, ""]
     column: Int[Array, ""]
     next_row: Int[Array, ""]
@@ -37,9 +37,9 @@ class GridSyntax:
 
     def start(self, position: Int[Array, " 3"]) -> GridState:
         """The state after a prompt that ends with OUTPUT, at `position` (sequence, row, column)."""
-        index, row, column = position.astype(jnp.int32)
-        one = jnp.ones_like(index)
-        return GridState(index, row, column, one, one, jnp.zeros_like(index))
+        sequence, row, column = position.astype(jnp.int32)
+        one = jnp.ones_like(sequence)
+        return GridState(sequence, row, column, one, one, jnp.zeros_like(sequence))
 
     def advance(self, state: GridState, token: Int[Array, ""]) -> GridState:
         """The state after `token`, any of the vocabulary, whether legal or not."""
@@ -49,7 +49,7 @@ class GridSyntax:
         zero, one = jnp.zeros_like(row), jnp.ones_like(row)
         first_newline = newline & (state.width == 0)
         return GridState(
-            index=state.index + 1,
+            sequence=state.sequence + 1,
             row=jnp.where(opens, zero, row),
             column=jnp.where(opens, zero, column),
             next_row=jnp.where(cell, row, jnp.where(newline, row + 1, jnp.where(opens, one, zero))),
@@ -59,7 +59,7 @@ class GridSyntax:
 
     def position(self, state: GridState) -> Int[Array, " 3"]:
         """(sequence, row, column) of the last token."""
-        return jnp.stack([state.index, state.row, state.column])
+        return jnp.stack([state.sequence, state.row, state.column])
 
     def legal(self, state: GridState) -> Bool[Array, " vocab"]:
         """bool[16]: which tokens may come next."""

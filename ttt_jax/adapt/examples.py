@@ -1,0 +1,238 @@
+"""One task's demonstrations as training sequences (arXiv 2411.07279, section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ttt_jax.config import ExamplesConfig
+from ttt_jax.tasks.task import Augmenter, Domain, Encoded, Task, keyed_rng
+
+_PROBES = 8
+_POOL_DRAWS = 10
+
+
+class TooLong(ValueError):
+    """No training sequence of a task fits `max_tokens`."""
+
+
+class ExampleStream:
+    """Training batches of one task, every sequence a function of (seed, task id, step, index).
+
+    Both layouts show demonstrations one after the other, each under the same
+    transform. `all_outputs` writes them in the transform's order;
+    `leave_one_out` holds one out, as the last pair. Where the whole task is
+    longer than `config.max_tokens`, sequences have as many demonstrations,
+    randomly chosen, as fit.
+
+    With `config.cap` the sequences form a fixed pool of at most so many
+    distinct ones, each used once an epoch in random order. For `leave_one_out`
+    it is the paper's: every held-out demo, with and without each of the
+    augmenters; of each, one copy under a random transform; if these are fewer
+    than the cap, the same with one more demo left out; shuffled and cut.
+
+    Only demonstrations are used: answers and query inputs are not.
+    """
+
+    max_length: int
+    """Tokens of the longest sequence that it gives, at most `config.max_tokens`."""
+
+    def __init__(self, task: Task, domain: Domain, config: ExamplesConfig, seed: int):
+        """Prepares the stream; draws the pool where there is one.
+
+        Raises:
+          TooLong: not even two demonstrations (one, where there is one) fit.
+          ValueError: an option is out of range or names no transform or augmenter.
+        """
+        if not task.demos:
+            raise ValueError(f"task {task.id}: has no demonstrations to train on")
+        for option, value in (("cap", config.cap), ("augment_every", config.augment_every)):
+            if value is not None and value < 1:
+                raise ValueError(f"adapt.examples.{option}: {value}, must be at least 1")
+        self._task, self._domain, self._config, self._seed = task.hide_answers(), domain, config, seed
+        # The demos that can lead a sequence that does not hold them all; none where all fit.
+        self._leaders: tuple[int, ...] = ()
+        self._pool: list[Encoded] | None = None
+        if config.cap is not None and config.layout == "leave_one_out":
+            self._pool = self._leave_one_out_pool(config.cap)
+        else:
+            whole = self._part(range(len(task.demos)))
+            whole_length = len(self._encode(whole))
+            if whole_length > config.max_tokens:
+                self._leaders = self._find_leaders(whole_length)
+                self.max_length = config.max_tokens
+            else:
+                self.max_length = max(whole_length, *self._probe_lengths(whole))
+            if config.cap is not None:
+                self._pool = self._drawn_pool(config.cap)
+        if self._pool is not None:
+            self.max_length = max(map(len, self._pool))
+
+    @property
+    def pool_size(self) -> int | None:
+        """Distinct sequences in the pool; None where every sequence is drawn afresh."""
+        return None if self._pool is None else len(self._pool)
+
+    def sequences(self, step: int, batch_size: int) -> list[Encoded]:
+        """The `batch_size` sequences of a step, unpadded."""
+        if self._pool is None:
+            return [self._draw(keyed_rng(self._seed, self._task.id, step, i)) for i in range(batch_size)]
+        size, orders, chosen = len(self._pool), {}, []
+        for n in range(step * batch_size, (step + 1) * batch_size):
+            epoch, place = divmod(n, size)
+            if epoch not in orders:
+                orders[epoch] = keyed_rng(self._seed, self._task.id, "epoch", epoch).permutation(size)
+            chosen.append(self._pool[orders[epoch][place]])
+        return chosen
+
+    def batch(self, step: int, batch_size: int, length: int) -> dict[str, np.ndarray]:
+        """The sequences of a step, padded on the right.
+
+        Args:
+          step: counts from 0.
+          batch_size: sequences in the batch.
+          length: tokens to pad to, at least `max_length`.
+
+        Returns:
+          tokens int32[batch_size, length], positions int32[batch_size, length, axes],
+          weights float32[batch_size, length]; the padding has pad tokens, position 0 and weight 0.
+        """
+        if length < self.max_length:
+            raise ValueError(f"task {self._task.id}: padded to {length}, its sequences take {self.max_length} tokens")
+        tokens = np.full((batch_size, length), self._domain.pad_token, np.int32)
+        positions = np.zeros((batch_size, length, self._domain.position_axes), np.int32)
+        weights = np.zeros((batch_size, length), np.float32)
+        for row, encoded in enumerate(self.sequences(step, batch_size)):
+            tokens[row, : len(encoded)] = encoded.tokens
+            positions[row, : len(encoded)] = encoded.positions
+            weights[row, : len(encoded)] = loss_weights(encoded.outputs, self._config)
+        return {"tokens": tokens, "positions": positions, "weights": weights}
+
+    def _part(self, demos: Sequence[int], held_out: int | None = None) -> Task:
+        """The task of some demos: one is the solved query where it is held out, else all are context."""
+        pairs = self._task.demos
+        context = tuple(pairs[i] for i in demos if i != held_out)
+        x, y = pairs[demos[-1] if held_out is None else held_out]
+        return Task(self._task.id, context, (x,), None if held_out is None else (y,))
+
+    def _encode(self, part: Task) -> Encoded:
+        return self._domain.encode([*part.demos, *zip(part.queries, part.answers or (), strict=False)])
+
+    def _draw(self, rng: np.random.Generator) -> Encoded:
+        config = self._config
+        demos = tuple(range(len(self._task.demos))) if not self._leaders else self._fitting(rng)
+        held_out = int(rng.choice(demos)) if config.layout == "leave_one_out" else None
+        part = self._part(demos, held_out)
+        transform = self._domain.transform(config.transforms, part, rng)
+        if config.augmenters and rng.integers(config.augment_every) == 0:
+            name = config.augmenters[int(rng.integers(len(config.augmenters)))]
+            augmented = _augment(self._domain.augmenter(name, part, rng), part)
+            if augmented and len(encoded := self._encode(transform.apply(augmented))) <= self.max_length:
+                return encoded
+        encoded = self._encode(transform.apply(part))
+        # Texts may grow under a transform; grids do not.
+        return encoded if len(encoded) <= self.max_length else self._encode(part)
+
+    def _probe_lengths(self, whole: Task) -> Iterable[int]:
+        """Lengths within max_tokens of the whole task, transformed and augmented."""
+        config, rng = self._config, keyed_rng(self._seed, self._task.id, "length")
+        changes = [self._domain.transform(config.transforms, whole, rng) for _ in range(_PROBES)]
+        changes += [self._domain.augmenter(name, whole, rng) for name in config.augmenters]
+        lengths = [len(self._encode(part)) for change in changes if (part := _augment(change, whole))]
+        return [0, *(n for n in lengths if n <= config.max_tokens)]
+
+    def _find_leaders(self, whole_length: int) -> tuple[int, ...]:
+        """Demos that fit together with at least one other. Raises TooLong where there are none."""
+        count, limit = len(self._task.demos), self._config.max_tokens
+        if count == 1:
+            raise self._too_long(whole_length)
+        lengths = {(i, j): len(self._encode(self._part((i, j)))) for i in range(count) for j in range(count) if i != j}
+        leaders = tuple(i for i in range(count) if min(lengths[i, j] for j in range(count) if j != i) <= limit)
+        if not leaders:
+            raise self._too_long(min(lengths.values()))
+        return leaders
+
+    def _fitting(self, rng: np.random.Generator) -> tuple[int, ...]:
+        """Random demos that fit max_tokens, two or more, in the order of the task."""
+        chosen = [int(rng.choice(self._leaders))]
+        for i in rng.permutation(len(self._task.demos)).tolist():
+            if i in chosen:
+                continue
+            more = sorted([*chosen, i])
+            if len(self._encode(self._part(more))) <= self._config.max_tokens:
+                chosen = more
+        return tuple(chosen)
+
+    def _drawn_pool(self, cap: int) -> list[Encoded]:
+        pool: dict[bytes, Encoded] = {}
+        for n in range(_POOL_DRAWS * cap):  # a small task may not have `cap` distinct sequences
+            encoded = self._draw(keyed_rng(self._seed, self._task.id, "pool", n))
+            pool.setdefault(encoded.tokens.tobytes(), encoded)
+            if len(pool) == cap:
+                break
+        return list(pool.values())
+
+    def _leave_one_out_pool(self, cap: int) -> list[Encoded]:
+        every = range(len(self._task.demos))
+        rng = keyed_rng(self._seed, self._task.id, "pool")
+        parts = [self._part(every, i) for i in every]
+        pool = list(self._expand(parts, rng).items())
+        rng.shuffle(pool)
+        if len(pool) < cap and len(every) > 2:
+            parts = [
+                self._part([k for k in every if k != left_out], i) for i in every for left_out in every if i != left_out
+            ]
+            more = list(self._expand(parts, rng).items())
+            rng.shuffle(more)
+            pool += more
+        if not pool:
+            raise self._too_long(min(len(self._encode(part)) for part in parts))
+        return list(dict(pool).values())[:cap]
+
+    def _expand(self, parts: Sequence[Task], rng: np.random.Generator) -> dict[bytes, Encoded]:
+        """The parts, each with each augmenter, and a randomly transformed copy of all of these; by their tokens."""
+        variants: dict[bytes, tuple[Task, Encoded]] = {}
+        for part in parts:
+            augmenters = [self._domain.augmenter(name, part, rng) for name in self._config.augmenters]
+            for variant in (part, *(_augment(augmenter, part) for augmenter in augmenters)):
+                if variant is not None:
+                    encoded = self._encode(variant)
+                    variants.setdefault(encoded.tokens.tobytes(), (variant, encoded))
+        copies = [
+            self._encode(self._domain.transform(self._config.transforms, variant, rng).apply(variant))
+            for variant, _ in variants.values()
+        ]
+        sequences = [*(encoded for _, encoded in variants.values()), *copies]
+        return {s.tokens.tobytes(): s for s in sequences if len(s) <= self._config.max_tokens}
+
+    def _too_long(self, length: int) -> TooLong:
+        return TooLong(
+            f"task {self._task.id}: its shortest training sequence takes {length} tokens, "
+            f"adapt.examples.max_tokens is {self._config.max_tokens}"
+        )
+
+
+def loss_weights(outputs: Int[np.ndarray, " length"], config: ExamplesConfig) -> Float[np.ndarray, " length"]:
+    """The weight of predicting each token of a sequence, from `Encoded.outputs`.
+
+    Outputs weigh 1: the last one, and with `all_outputs` or `demo_loss` those
+    from the second on. The first has no demonstration before it; it is trained
+    on only where it is the last, in a task of one demonstration. Everything
+    else weighs `input_loss`, and the first token, which nothing precedes, 0.
+    """
+    trained = outputs == outputs.max()
+    if config.layout == "all_outputs" or config.demo_loss:
+        trained |= outputs >= 1
+    weights = np.where(trained, 1.0, config.input_loss).astype(np.float32)
+    weights[0] = 0.0
+    return weights
+
+
+def _augment(augmenter: Augmenter, part: Task) -> Task | None:
+    """The changed task, None where it is not a legal one (a grid grows beyond 30x30)."""
+    try:
+        return augmenter.apply(part)
+    except ValueError:
+        return None
