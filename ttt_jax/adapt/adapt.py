@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +30,6 @@ class Adapted:
       failed: reason per task, None where it went well.
       curves: per task, lists of equal length: step, loss, grad_norm, learning_rate.
       tokens: int[tasks], tokens trained on, padding left out.
-      seconds: wall time.
     """
 
     trainable: Variables
@@ -39,7 +37,6 @@ class Adapted:
     failed: list[str | None]
     curves: list[dict[str, list[float]]]
     tokens: np.ndarray
-    seconds: float
 
 
 class Adapter:
@@ -50,25 +47,29 @@ class Adapter:
       base: its parameters, in the compute type.
       config: how to adapt.
       seed: with a task's id, the key of its adapter.
+      pad_token: fills sequences; only counts of real tokens depend on it.
     """
 
-    def __init__(self, model: Any, base: Any, config: AdaptConfig, seed: int):
-        self.config, self.base, self.seed = config, base, seed
+    def __init__(self, model: Any, base: Any, config: AdaptConfig, seed: int, pad_token: int):
+        self.config, self.base, self.seed, self.pad_token = config, base, seed, pad_token
         self.model = model.clone(lora_scale=config.lora.scale, remat=config.remat)
-        self.schedule = make_schedule(config.optimizer, config.steps)
+        self.rates = np.asarray(jax.vmap(make_schedule(config.optimizer, config.steps))(jnp.arange(config.steps))).tolist()
         self.tx = make_optimizer(config.optimizer, config.steps)
         self.chunk: AdaptChunk = make_adapt_chunk(get_loss(config.loss), self.tx, self.model, config.stop_loss)
+        self.start = jax.jit(self._start)
+        self.frozen: Variables = {} if config.trainable == "full" else {"params": base}
 
-    def initial_state(self, task_ids: Sequence[str]) -> tuple[AdaptState, Variables]:
-        """The state of `slots` tasks before the first step (empty slots take no steps), and what stays frozen."""
-        slots = self.config.slots
-        seeds = [keyed_rng(self.seed, "adapter", task_id).integers(2**32, dtype=np.uint32) for task_id in task_ids]
-        seeds += [np.uint32(0)] * (slots - len(seeds))
-        keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
-        trainable, frozen = init_trainable(keys, self.base, self.model, self.config)
-        max_steps = np.zeros(slots, np.int32)
-        max_steps[: len(task_ids)] = self.config.steps
-        return init_state(trainable, self.tx, jnp.asarray(max_steps)), frozen
+    def _start(self, base: Any, seeds: jax.Array, max_steps: jax.Array) -> AdaptState:
+        keys = jax.vmap(jax.random.key)(seeds)
+        return init_state(init_trainable(keys, base, self.model, self.config)[0], self.tx, max_steps)
+
+    def initial_state(self, task_ids: Sequence[str]) -> AdaptState:
+        """The state of `slots` tasks before the first step; empty slots take no steps."""
+        seeds, max_steps = np.zeros(self.config.slots, np.uint32), np.zeros(self.config.slots, np.int32)
+        for i, task_id in enumerate(task_ids):
+            seeds[i] = keyed_rng(self.seed, "adapter", task_id).integers(2**32, dtype=np.uint32)
+            max_steps[i] = self.config.steps
+        return self.start(self.base, seeds, max_steps)
 
     def batches(self, examples: Sequence[ExampleStream], start: int, length: int) -> dict[str, np.ndarray]:
         """The batches of one chunk, [slots, chunk, batch_size, ...]; empty slots repeat the first task."""
@@ -82,29 +83,30 @@ class Adapter:
 
     def adapt(
         self,
+        task_ids: Sequence[str],
         examples: Sequence[ExampleStream],
         length: int,
-        on_chunk: Callable[[int, float], None] = lambda steps, loss: None,
+        on_chunk: Callable[[int, int, float], None] = lambda steps, done, loss: None,
     ) -> Adapted:
         """Trains one adapter for each stream, at most `slots` of them, side by side.
 
         Args:
+          task_ids: key the tasks' adapters.
           examples: the tasks' training sequences.
           length: every sequence is padded to this many tokens.
-          on_chunk: told the steps made and the mean loss after each chunk; may
-            raise to leave between chunks.
+          on_chunk: told the steps of each chunk, the steps made in all and the mean
+            loss; may raise to leave between chunks.
         """
         config, count = self.config, len(examples)
         if count > config.slots:
             raise ValueError(f"{count} tasks for {config.slots} slots (adapt.slots)")
-        began = time.perf_counter()
-        state, frozen = self.initial_state([stream.task.id for stream in examples])
+        state = self.initial_state(task_ids)
         collected: list[dict[str, np.ndarray]] = []
         tokens = np.zeros(count, np.int64)
         batches = self.batches(examples, 0, length)
         for start in range(0, config.steps, config.chunk):
-            state, metrics = self.chunk(state, frozen, batches)
-            real = (batches["tokens"] != examples[0].domain.pad_token).sum(axis=(2, 3))[:count]
+            state, metrics = self.chunk(state, self.frozen, batches)
+            real = (batches["tokens"] != self.pad_token).sum(axis=(2, 3))[:count]
             if start + config.chunk < config.steps:
                 # The device is busy with the chunk just sent; the host writes the next one meanwhile.
                 batches = self.batches(examples, start + config.chunk, length)
@@ -112,8 +114,9 @@ class Adapter:
             tokens += np.where(np.isnan(curves["loss"]), 0, real).sum(axis=1)
             collected.append(curves)
             losses = curves["loss"][np.isfinite(curves["loss"])]
-            on_chunk(min(start + config.chunk, config.steps), float(losses.mean()) if losses.size else float("nan"))
-            if not np.asarray(state.active).any():
+            done = min(start + config.chunk, config.steps)
+            on_chunk(done - start, done, float(losses.mean()) if losses.size else float("nan"))
+            if (np.asarray(state.done) | np.asarray(state.failed)).all():
                 break
         joined = {name: np.concatenate([part[name] for part in collected], axis=1) for name in CURVES}
         steps = np.asarray(state.train.step)[:count]
@@ -127,10 +130,9 @@ class Adapter:
             failed=failed,
             curves=[self._curves(joined, i, int(steps[i])) for i in range(count)],
             tokens=tokens,
-            seconds=time.perf_counter() - began,
         )
 
     def _curves(self, joined: dict[str, np.ndarray], task: int, steps: int) -> dict[str, list[float]]:
         curves = {name: [float(v) for v in values[task, :steps]] for name, values in joined.items()}
-        rates = [float(self.schedule(step)) for step in range(steps)]
+        rates = self.rates[:steps]
         return {"step": list(range(steps)), **curves, "learning_rate": rates}

@@ -96,13 +96,14 @@ def plan_groups(
     def close() -> None:
         if current:
             items = tuple(item for _, _, item in current)
-            groups.append(Group(items, current[0][0], max(prompt for _, prompt, _ in current)))
+            trains, prompts, _ = zip(*current, strict=True)
+            groups.append(Group(items, max(trains), max(prompts)))
             current.clear()
 
     for entry in planned:
         queries = sum(len(item.task.queries) for _, _, item in [*current, entry])
-        full = len(current) == config.adapt.slots or queries > config.decode.slots
-        if current and (full or current[0][0] != entry[0]):
+        # Groups are filled across buckets: an empty slot costs as much as a padded one.
+        if current and (len(current) == config.adapt.slots or queries > config.decode.slots):
             close()
         current.append(entry)
     close()

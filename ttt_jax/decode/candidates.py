@@ -1,0 +1,109 @@
+"""Queries in, candidates out: every view of every query of a group, decoded side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Int
+
+from ttt_jax.config import DecodeConfig
+from ttt_jax.decode.candidate import Candidate
+from ttt_jax.decode.generate import Prompts, generate
+from ttt_jax.decode.sampling import row_key
+from ttt_jax.decode.views import View
+from ttt_jax.tasks.task import Domain
+
+
+def decode_candidates(
+    model: Any,
+    base: Any,
+    trainable: Any | None,
+    queries: Sequence[tuple[int, Sequence[View]]],
+    domain: Domain,
+    config: DecodeConfig,
+    length: int,
+    seed: int,
+) -> list[list[Candidate]]:
+    """Decodes every view of every query and maps the answers back.
+
+    Args:
+      model: a `Decoder`.
+      base: its parameters.
+      trainable: adapted variables with a leading axis over slots, or None for in-context.
+      queries: `(slot, views)`: which entry of `trainable` belongs to the query, and its views.
+      domain: parses answers.
+      config: views, samples, temperature, slots.
+      length: prompts are padded to this many tokens.
+      seed: of sampling.
+
+    Returns:
+      The candidates of each query, view by view, those that did not parse included.
+    """
+    candidates: list[list[Candidate]] = []
+    for start in range(0, len(queries), config.slots):
+        batch = queries[start : start + config.slots]
+        slots = np.zeros(config.slots, np.int32)
+        slots[: len(batch)] = [slot for slot, _ in batch]
+        adapters = None if trainable is None else take_slots(trainable["lora"], slots)
+        views = [views for _, views in batch]
+        generated = generate(
+            model, base, adapters, prompts(views, domain, config, length), domain.syntax,
+            stop_token=domain.stop_token, pad_token=domain.pad_token,
+            max_new_tokens=config.max_new_tokens or domain.max_answer_tokens,
+            chunk=config.chunk, temperature=config.temperature, top_p=config.top_p,
+            grammar=config.grammar, keys=row_keys(views, config, seed),
+        )  # fmt: skip
+        for q, of_query in enumerate(views):
+            candidates.append([])
+            for row, (view, sample) in enumerate((v, s) for v in of_query for s in range(config.samples)):
+                tokens = tuple(generated.tokens[q, row, : generated.lengths[q, row]].tolist())
+                answer = domain.parse(tokens) if tokens and tokens[-1] == domain.stop_token else None
+                candidates[-1].append(
+                    Candidate(
+                        query=view.query,
+                        view=view.transform.name,
+                        group=view.transform.group,
+                        sample=sample,
+                        tokens=tokens,
+                        logprob=float(generated.logprobs[q, row]),
+                        answer=None if answer is None else view.transform.invert(answer),
+                    )
+                )
+    return candidates
+
+
+@jax.jit
+def take_slots(stacked: Any, slots: Int[Array, " queries"]) -> Any:
+    """The entries of a stacked pytree that belong to the queries, one each."""
+    return jax.tree.map(lambda x: x[slots], stacked)
+
+
+def prompts(views: Sequence[Sequence[View]], domain: Domain, config: DecodeConfig, length: int) -> Prompts:
+    """Right-padded prompts [slots, views x samples, length]; rows and slots without a view have length 0."""
+    shape = (config.slots, config.views * config.samples)
+    tokens = np.full((*shape, length), domain.pad_token, np.int32)
+    positions = np.zeros((*shape, length, domain.position_axes), np.int32)
+    lengths = np.zeros(shape, np.int32)
+    for q, of_query in enumerate(views):
+        for v, view in enumerate(of_query):
+            rows = slice(v * config.samples, (v + 1) * config.samples)
+            size = len(view.prompt)
+            tokens[q, rows, :size] = view.prompt.tokens
+            positions[q, rows, :size] = view.prompt.positions
+            lengths[q, rows] = size
+    return Prompts(tokens, positions, lengths)
+
+
+def row_keys(views: Sequence[Sequence[View]], config: DecodeConfig, seed: int) -> np.ndarray | None:
+    """Random keys of the rows, uint32[slots, views x samples, 2]; None for greedy decoding."""
+    if config.temperature <= 0:
+        return None
+    keys = np.zeros((config.slots, config.views * config.samples, 2), np.uint32)
+    for q, of_query in enumerate(views):
+        for v, view in enumerate(of_query):
+            for s in range(config.samples):
+                keys[q, v * config.samples + s] = row_key(seed, view.task.id, view.query, view.transform.name, s)
+    return keys
