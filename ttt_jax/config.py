@@ -67,7 +67,7 @@ class OptimizerConfig:
     eps: float = 1e-8
     clip_norm: float | None = 1.0
     """Global norm, of one task's gradient (never across tasks)."""
-    muon_learning_rate: float = 0.02
+    muon_learning_rate: float = 3e-3
     """Only for `muon`: the rate of hidden matrices; everything else uses `learning_rate`."""
 
 
