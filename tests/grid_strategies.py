@@ -25,10 +25,15 @@ def tasks(draw, max_side: int = 30, min_demos: int = 1, max_demos: int = 5) -> T
     return Task("t", tuple(demos), tuple(x for x, _ in solved), tuple(y for _, y in solved))
 
 
+def query_grids(task: Task) -> list[np.ndarray]:
+    """The queries of a task, then its answers."""
+    return [*task.queries, *(task.answers or ())]
+
+
 def same_tasks(a: Task, b: Task) -> bool:
     """Whether every grid of two tasks is equal."""
-    flat_a = [g for pair in a.demos for g in pair] + [*a.queries, *(a.answers or ())]
-    flat_b = [g for pair in b.demos for g in pair] + [*b.queries, *(b.answers or ())]
+    flat_a = [g for pair in a.demos for g in pair] + query_grids(a)
+    flat_b = [g for pair in b.demos for g in pair] + query_grids(b)
     return len(flat_a) == len(flat_b) and all(map(np.array_equal, flat_a, flat_b))
 
 

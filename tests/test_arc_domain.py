@@ -44,7 +44,7 @@ def test_packaged_benchmarks_are_whole(source, tasks, queries):
     assert loaded.benchmark == source
     assert len({t.id for t in loaded.tasks}) == tasks
     assert sum(len(t.queries) for t in loaded.tasks) == queries
-    assert all(len(t.answers) == len(t.queries) and t.demos[0][0].dtype == np.int8 for t in loaded.tasks)
+    assert all(len(t.answers or ()) == len(t.queries) and t.demos[0][0].dtype == np.int8 for t in loaded.tasks)
 
 
 def test_agi_1_evaluation_is_the_default_and_differs_from_agi_2():

@@ -54,8 +54,8 @@ def test_a_prompt_is_the_start_of_its_solved_sequence(task):
 def test_a_grid_is_parsed_with_or_without_its_end(grid, tail):
     tokens = [*enc.grid_tokens(grid), *([enc.END, *tail] if tail else [])]
     parsed = enc.parse_grid(tokens)
+    assert parsed is not None and parsed.dtype == np.int8
     np.testing.assert_array_equal(parsed, grid)
-    assert parsed.dtype == np.int8
     assert len(tokens) - len(tail) <= enc.MAX_ANSWER_TOKENS
 
 

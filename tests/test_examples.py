@@ -44,6 +44,7 @@ def pairs(encoded) -> list[tuple[bytes, bytes]]:
         pair = encoded.tokens[start:stop]
         middle = int(np.flatnonzero(pair == enc.OUTPUT)[0])
         x, y = enc.parse_grid(pair[1:middle]), enc.parse_grid(pair[middle + 1 :])
+        assert x is not None and y is not None
         read.append((x.tobytes(), y.tobytes()))
     return read
 
@@ -53,7 +54,7 @@ def demo_pairs(task: Task) -> list[tuple[bytes, bytes]]:
 
 
 def pool(s: ExampleStream) -> list:
-    return s.sequences(0, s.pool_size)
+    return s.sequences(0, s.pool_size or 0)
 
 
 @given(tasks(max_side=8), configs, st.integers(0, 2**31), st.integers(0, 5))

@@ -71,4 +71,5 @@ def _grids(tokens: np.ndarray, weights: np.ndarray) -> Iterator[Text]:
             else:
                 ink = "white" if token in _DARK else "black"
                 text.append(f"{token}{mark}", f"{'bold' if weight == 1 else 'not bold'} {ink} on {PALETTE[token]}")
+        text.rstrip()
         yield text

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ttt_jax.config import TasksConfig
+from ttt_jax.decode.syntax import Syntax
 from ttt_jax.tasks import encoding
 from ttt_jax.tasks.arc_files import read_path
 from ttt_jax.tasks.augmenters import AUGMENTERS, make_augmenter
@@ -16,8 +17,8 @@ from ttt_jax.tasks.encoding import Grid
 from ttt_jax.tasks.grid_syntax import GridSyntax
 from ttt_jax.tasks.grids import as_grid
 from ttt_jax.tasks.subset import choose_tasks
-from ttt_jax.tasks.task import Augmenter, Encoded, LoadedTasks, Task
-from ttt_jax.tasks.transforms import GridTransform, check_kinds, make_views, transform_task
+from ttt_jax.tasks.task import Augmenter, Encoded, LoadedTasks, Task, Transform
+from ttt_jax.tasks.transforms import check_kinds, make_views, transform_task
 
 SOURCES = {
     "arc-agi-1/training": ("arcagi", 0),
@@ -37,7 +38,7 @@ class ArcDomain:
     pad_token = encoding.PAD
     stop_token = encoding.END
     max_answer_tokens = encoding.MAX_ANSWER_TOKENS
-    syntax = GridSyntax()
+    syntax: Syntax = GridSyntax()
 
     def load(self, config: TasksConfig) -> LoadedTasks:
         """The tasks of `config.path`, or else of `config.source`, that its rules leave.
@@ -66,13 +67,13 @@ class ArcDomain:
     def from_json(self, value: Any) -> Grid:
         return as_grid(value)
 
-    def transform(self, kinds: Sequence[str], task: Task, rng: np.random.Generator) -> GridTransform:
+    def transform(self, kinds: Sequence[str], task: Task, rng: np.random.Generator) -> Transform:
         check_kinds(kinds, AUGMENTERS)
         return transform_task(kinds, task, rng)
 
-    def views(self, kinds: Sequence[str], task: Task, count: int, rng: np.random.Generator) -> list[GridTransform]:
+    def views(self, kinds: Sequence[str], task: Task, count: int, rng: np.random.Generator) -> list[Transform]:
         check_kinds(kinds, AUGMENTERS)
-        return make_views(kinds, task, count, rng)
+        return list(make_views(kinds, task, count, rng))
 
     def augmenter(self, name: str, task: Task, rng: np.random.Generator) -> Augmenter:
         return make_augmenter(name, task, rng)
