@@ -223,7 +223,7 @@ def nearest(cls: type, key: str, prefix: str = "", show: Callable[[str], str] = 
     keys = [o.key for o in options(cls)]
     names = [*keys, *sorted({group for k in keys if (group := k.rpartition(".")[0])})]
     last, near = key.rpartition(".")[2], difflib.get_close_matches
-    lasts = near(last, {n.rpartition(".")[2] for n in names}, 1)
+    lasts = near(last, sorted({n.rpartition(".")[2] for n in names}), 1)
     same = [n for n in names if n.rpartition(".")[2] in (last, *lasts)]
     whole = near(prefix + key, names, 1, 0.75)
     exact = [n for n in same if n.rpartition(".")[2] == last]

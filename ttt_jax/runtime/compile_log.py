@@ -48,12 +48,15 @@ class CompileLog:
         jax.monitoring.unregister_event_time_span_listener(self._on_span)
         jax.monitoring.unregister_event_listener(self._on_event)
 
-    def _on_span(self, event: str, start: float, end: float, **about: Any) -> None:
+    def _on_span(self, event: str, start_time: float, end_time: float, **about: Any) -> None:
+        start, end = start_time, end_time
         if event not in (TRACE, LOWER, COMPILE):
             return
         if event == COMPILE:
             self.count += 1
-            self.programs[str(about.get("fun_name", "?")).removeprefix("jit_")] += 1
+            # The name comes as jit(f), jit_f or f.
+            name = str(about.get("fun_name", "?")).removeprefix("jit")
+            self.programs[name[1:-1] if name.startswith("(") else name.removeprefix("_")] += 1
         # Spans arrive by their ends. A function traced inside another ends first, and
         # the outer span, which covers it, takes its place.
         while self._open and self._open[-1][1] > start:
