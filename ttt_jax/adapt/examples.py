@@ -14,6 +14,9 @@ _PROBES = 8
 _POOL_DRAWS = 10
 
 
+_Written = tuple[Task, Encoded]
+
+
 class TooLong(ValueError):
     """No training sequence of a task fits `max_tokens`."""
 
@@ -54,9 +57,10 @@ class ExampleStream:
         self._task, self._domain, self._config, self._seed = task.hide_answers(), domain, config, seed
         # The demos that can lead a sequence that does not hold them all; none where all fit.
         self._leaders: tuple[int, ...] = ()
-        self._pool: list[Encoded] | None = None
+        # Kept as grids and written when used: 400 tasks' pools of tokens would take gigabytes.
+        self._pool: list[Task] | None = None
         if config.cap is not None and config.layout == "leave_one_out":
-            self._pool = self._leave_one_out_pool(config.cap)
+            self._set_pool(self._leave_one_out_pool(config.cap))
         else:
             whole = self._part(range(len(task.demos)))
             whole_length = len(self._encode(whole))
@@ -66,9 +70,7 @@ class ExampleStream:
             else:
                 self.max_length = max(whole_length, *self._probe_lengths(whole))
             if config.cap is not None:
-                self._pool = self._drawn_pool(config.cap)
-        if self._pool is not None:
-            self.max_length = max(map(len, self._pool))
+                self._set_pool(self._drawn_pool(config.cap))
 
     @property
     def pool_size(self) -> int | None:
@@ -78,13 +80,13 @@ class ExampleStream:
     def sequences(self, step: int, batch_size: int) -> list[Encoded]:
         """The `batch_size` sequences of a step, unpadded."""
         if self._pool is None:
-            return [self._draw(keyed_rng(self._seed, self._task.id, step, i)) for i in range(batch_size)]
+            return [self._draw(keyed_rng(self._seed, self._task.id, step, i))[1] for i in range(batch_size)]
         size, orders, chosen = len(self._pool), {}, []
         for n in range(step * batch_size, (step + 1) * batch_size):
             epoch, place = divmod(n, size)
             if epoch not in orders:
                 orders[epoch] = keyed_rng(self._seed, self._task.id, "epoch", epoch).permutation(size)
-            chosen.append(self._pool[orders[epoch][place]])
+            chosen.append(self._encode(self._pool[orders[epoch][place]]))
         return chosen
 
     def batch(self, step: int, batch_size: int, length: int) -> dict[str, np.ndarray]:
@@ -120,20 +122,22 @@ class ExampleStream:
     def _encode(self, part: Task) -> Encoded:
         return self._domain.encode([*part.demos, *zip(part.queries, part.answers or (), strict=False)])
 
-    def _draw(self, rng: np.random.Generator) -> Encoded:
+    def _draw(self, rng: np.random.Generator) -> _Written:
         config = self._config
         demos = tuple(range(len(self._task.demos))) if not self._leaders else self._fitting(rng)
         held_out = int(rng.choice(demos)) if config.layout == "leave_one_out" else None
         part = self._part(demos, held_out)
         transform = self._domain.transform(config.transforms, part, rng)
+        changed = [transform.apply(part)]
         if config.augmenters and rng.integers(config.augment_every) == 0:
             name = config.augmenters[int(rng.integers(len(config.augmenters)))]
             augmented = _augment(self._domain.augmenter(name, part, rng), part)
-            if augmented and len(encoded := self._encode(transform.apply(augmented))) <= self.max_length:
-                return encoded
-        encoded = self._encode(transform.apply(part))
-        # Texts may grow under a transform; grids do not.
-        return encoded if len(encoded) <= self.max_length else self._encode(part)
+            changed = [transform.apply(augmented), *changed] if augmented else changed
+        for candidate in changed:
+            encoded = self._encode(candidate)
+            if len(encoded) <= self.max_length:
+                return candidate, encoded
+        return part, self._encode(part)  # a text may grow under a transform; a grid does not
 
     def _probe_lengths(self, whole: Task) -> Iterable[int]:
         """Lengths within max_tokens of the whole task, transformed and augmented."""
@@ -165,47 +169,46 @@ class ExampleStream:
                 chosen = more
         return tuple(chosen)
 
-    def _drawn_pool(self, cap: int) -> list[Encoded]:
-        pool: dict[bytes, Encoded] = {}
+    def _set_pool(self, pool: list[_Written]) -> None:
+        self._pool = [part for part, _ in pool]
+        self.max_length = max(len(encoded) for _, encoded in pool)
+
+    def _drawn_pool(self, cap: int) -> list[_Written]:
+        pool: dict[bytes, _Written] = {}
         for n in range(_POOL_DRAWS * cap):  # a small task may not have `cap` distinct sequences
-            encoded = self._draw(keyed_rng(self._seed, self._task.id, "pool", n))
-            pool.setdefault(encoded.tokens.tobytes(), encoded)
+            _add(pool, self._draw(keyed_rng(self._seed, self._task.id, "pool", n)))
             if len(pool) == cap:
                 break
         return list(pool.values())
 
-    def _leave_one_out_pool(self, cap: int) -> list[Encoded]:
+    def _leave_one_out_pool(self, cap: int) -> list[_Written]:
         every = range(len(self._task.demos))
         rng = keyed_rng(self._seed, self._task.id, "pool")
         parts = [self._part(every, i) for i in every]
-        pool = list(self._expand(parts, rng).items())
-        rng.shuffle(pool)
+        pool = self._expand(parts, rng)
         if len(pool) < cap and len(every) > 2:
             parts = [
                 self._part([k for k in every if k != left_out], i) for i in every for left_out in every if i != left_out
             ]
-            more = list(self._expand(parts, rng).items())
-            rng.shuffle(more)
-            pool += more
+            pool += self._expand(parts, rng)
         if not pool:
             raise self._too_long(min(len(self._encode(part)) for part in parts))
-        return list(dict(pool).values())[:cap]
+        return pool[:cap]
 
-    def _expand(self, parts: Sequence[Task], rng: np.random.Generator) -> dict[bytes, Encoded]:
-        """The parts, each with each augmenter, and a randomly transformed copy of all of these; by their tokens."""
-        variants: dict[bytes, tuple[Task, Encoded]] = {}
+    def _expand(self, parts: Sequence[Task], rng: np.random.Generator) -> list[_Written]:
+        """The parts, each with each augmenter, and a transformed copy of each: distinct, fitting, shuffled."""
+        pool: dict[bytes, _Written] = {}
         for part in parts:
-            augmenters = [self._domain.augmenter(name, part, rng) for name in self._config.augmenters]
-            for variant in (part, *(_augment(augmenter, part) for augmenter in augmenters)):
-                if variant is not None:
-                    encoded = self._encode(variant)
-                    variants.setdefault(encoded.tokens.tobytes(), (variant, encoded))
-        copies = [
-            self._encode(self._domain.transform(self._config.transforms, variant, rng).apply(variant))
-            for variant, _ in variants.values()
-        ]
-        sequences = [*(encoded for _, encoded in variants.values()), *copies]
-        return {s.tokens.tobytes(): s for s in sequences if len(s) <= self._config.max_tokens}
+            _add(pool, (part, self._encode(part)))
+            for name in self._config.augmenters:
+                variant = _augment(self._domain.augmenter(name, part, rng), part)
+                if variant:
+                    _add(pool, (variant, self._encode(variant)))
+        for variant, _ in tuple(pool.values()):
+            copy = self._domain.transform(self._config.transforms, variant, rng).apply(variant)
+            _add(pool, (copy, self._encode(copy)))
+        fitting = [written for written in pool.values() if len(written[1]) <= self._config.max_tokens]
+        return [fitting[i] for i in rng.permutation(len(fitting))]
 
     def _too_long(self, length: int) -> TooLong:
         return TooLong(
@@ -228,6 +231,10 @@ def loss_weights(outputs: Int[np.ndarray, " length"], config: ExamplesConfig) ->
     weights = np.where(trained, 1.0, config.input_loss).astype(np.float32)
     weights[0] = 0.0
     return weights
+
+
+def _add(pool: dict[bytes, _Written], written: _Written) -> None:
+    pool.setdefault(written[1].tokens.tobytes(), written)
 
 
 def _augment(augmenter: Augmenter, part: Task) -> Task | None:
