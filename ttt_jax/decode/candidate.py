@@ -37,9 +37,11 @@ class Ranked:
     Attributes:
       answer: in the task's own frame.
       votes: how many candidates gave it.
-      score: what it was ranked by (votes, or summed log-probability).
+      score: what it was ranked by: votes (vote), groups (hierarchical_vote)
+        or summed log-probability in nats (product_of_experts; None where the
+        answer was not among the scored ones).
     """
 
     answer: Any
     votes: int
-    score: float
+    score: float | None

@@ -1,0 +1,273 @@
+"""Batched decoding with a key-value cache: tasks x rows, each task with its own adapter.
+
+`prefill` reads all prompts; `decode_chunk` adds tokens until every row is
+done or the cache is full; the loop on the host then makes room for more.
+Only the room that answers have needed so far is ever read. Shapes in comments
+and annotations: T tasks (one adapter each), R rows of a task (views x
+samples), P prompt length, N longest answer, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, UInt32
+
+from ttt_jax.decode.params import cast, variables
+from ttt_jax.decode.sampling import Sampling, choose
+from ttt_jax.decode.syntax import Syntax
+from ttt_jax.model.cache import Cache
+from ttt_jax.model.decoder import Decoder
+
+# Prompt tokens in one forward pass of `prefill`: bounds its activations, more fills no accelerator better.
+PREFILL_TOKENS = 1 << 16
+
+# Mapped over tasks: everything but the write index, so that a write stays one slice for all rows.
+_CACHE_AXES = Cache(keys=0, values=0, valid=0, length=None)  # pyright: ignore[reportArgumentType]
+
+
+class Prompts(NamedTuple):
+    """Right-padded prompts. A row of length 0 is padding: it is done from the start.
+
+    Attributes:
+      tokens: int32[T, R, P].
+      positions: int32[T, R, P, axes].
+      lengths: int32[T, R].
+    """
+
+    tokens: Int[np.ndarray, "T R P"]
+    positions: Int[np.ndarray, "T R P axes"]
+    lengths: Int[np.ndarray, "T R"]
+
+
+class Generated(NamedTuple):
+    """What the rows said.
+
+    Attributes:
+      tokens: int32[T, R, N], the stop token included, then pad tokens.
+      logprobs: float32[T, R], sum over the generated tokens (the stop token
+        included) of their log-probabilities under the model, in nats.
+      lengths: int32[T, R], how many tokens were generated; a row that ended
+        without a stop token ran out of room or had no token to choose.
+    """
+
+    tokens: Int[np.ndarray, "T R N"]
+    logprobs: Float[np.ndarray, "T R"]
+    lengths: Int[np.ndarray, "T R"]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is fixed while compiling, beside the model."""
+
+    syntax: Syntax
+    stop_token: int
+    pad_token: int
+    sampling: Sampling
+    grammar: bool
+
+
+@flax.struct.dataclass
+class DecodeState:
+    """A decoding batch between chunks; every chunk takes it over (donated) and returns the next.
+
+    Attributes:
+      cache: everything read, the token chosen last excepted.
+      token: chosen last.
+      syntax: where each row stands after that token.
+      done: rows that take no more tokens.
+      tokens, logprobs, lengths: as in `Generated`.
+      count: tokens chosen so far by rows that are not done.
+      keys: each row's random key (`sampling.row_key`).
+    """
+
+    cache: Cache
+    token: Int[Array, "T R"]
+    syntax: Any
+    done: Bool[Array, "T R"]
+    tokens: Int[Array, "T R N"]
+    logprobs: Float[Array, "T R"]
+    lengths: Int[Array, "T R"]
+    count: Int[Array, ""]
+    keys: UInt32[Array, "T R 2"]
+
+
+def generate(
+    model: Decoder,
+    base: Any,
+    adapters: Any | None,
+    prompts: Prompts,
+    syntax: Syntax,
+    *,
+    stop_token: int,
+    pad_token: int,
+    max_new_tokens: int,
+    chunk: int,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    grammar: bool = False,
+    keys: UInt32[np.ndarray, "T R 2"] | None = None,
+) -> Generated:
+    """Continues every prompt until its stop token or `max_new_tokens`.
+
+    A row's result depends on its own prompt, adapter and key, not on its
+    neighbours, nor on `chunk`.
+
+    Args:
+      model: the decoder; its dtype is the compute type.
+      base: parameters shared by all tasks.
+      adapters: adapters stacked along a leading task axis; None decodes the base alone (in-context).
+      prompts: T x R right-padded prompts.
+      syntax: gives positions and legal tokens.
+      stop_token: ends a row.
+      pad_token: fills rows that are done.
+      max_new_tokens: the most tokens a row may generate, its stop token included.
+      chunk: the cache starts with room for so many new tokens, and doubles that room whenever it is full.
+      temperature: 0 is greedy.
+      top_p: nucleus, 1 for none.
+      grammar: choose legal tokens only, as `syntax.legal` says.
+      keys: random keys of the rows; needed above temperature 0.
+
+    Raises:
+      ValueError: for options out of range, or sampling without keys.
+    """
+    if max_new_tokens < 1 or chunk < 1:
+        raise ValueError(f"max_new_tokens {max_new_tokens} and decode.chunk {chunk} must be at least 1")
+    if temperature > 0 and keys is None:
+        raise ValueError("sampling (decode.temperature above 0) needs keys, one row_key(...) a row")
+    if keys is None:
+        keys = np.zeros((*prompts.lengths.shape, 2), np.uint32)
+    rules = Rules(syntax, stop_token, pad_token, Sampling(temperature, top_p), grammar)
+    base, adapters = cast(base, model.dtype), cast(adapters, model.dtype)
+
+    width = prompts.tokens.shape[-1]
+    room = min(chunk, max_new_tokens - 1)  # the last token is never read, so it needs no slot
+    state = prefill(model, base, adapters, prompts, keys, rules=rules, slots=width + room, longest=max_new_tokens)
+    while not (state.count >= max_new_tokens or state.done.all()):
+        if state.cache.length == state.cache.slots:
+            room = min(2 * room, max_new_tokens - 1)
+            state = state.replace(cache=state.cache.grow(width + room))
+        state = decode_chunk(model, base, adapters, state, rules=rules)
+    return Generated(*(np.asarray(x) for x in (state.tokens, state.logprobs, state.lengths)))
+
+
+@partial(jax.jit, static_argnames=("model", "rules", "slots", "longest"))
+def prefill(
+    model: Decoder,
+    base: Any,
+    adapters: Any | None,
+    prompts: Prompts,
+    keys: UInt32[Array, "T R 2"],
+    *,
+    rules: Rules,
+    slots: int,
+    longest: int,
+) -> DecodeState:
+    """Reads the prompts into a fresh cache of `slots` slots and chooses each row's first token.
+
+    Rows go through the model in blocks of at most about `PREFILL_TOKENS` tokens, written into the
+    cache in place.
+    """
+    T, R, P = prompts.tokens.shape
+    rows = _block_rows(T, R, P)
+    last = jnp.maximum(prompts.lengths - 1, 0)
+
+    def read(adapter, tokens, positions, last):
+        """One task's block of rows: the logits after each prompt, and the block's cache."""
+        collections = variables(base, adapter)
+        cache = Cache.empty(model.config, rows, P, model.dtype)
+        hidden, cache = model.apply(collections, tokens, positions, None, cache, method="hidden")
+        hidden = jnp.take_along_axis(hidden, last[:, None, None], axis=1)
+        return model.apply(collections, hidden, method="logits")[:, 0], cache.keys, cache.values
+
+    def read_block(i, filled):
+        start = i * rows
+        block = [jax.lax.dynamic_slice_in_dim(x, start, rows, 1) for x in (prompts.tokens, prompts.positions, last)]
+        new = jax.vmap(read)(adapters, *block)
+        return jax.tree.map(lambda old, x: jax.lax.dynamic_update_slice_in_dim(old, x, start, 1), filled, new)
+
+    empty = jax.vmap(lambda _: Cache.empty(model.config, R, slots, model.dtype))(jnp.arange(T))
+    logits = jnp.zeros((T, R, model.config.vocab_size), jnp.float32)
+    logits, cache_keys, cache_values = jax.lax.fori_loop(0, R // rows, read_block, (logits, empty.keys, empty.values))
+    cache = Cache(
+        keys=cache_keys,
+        values=cache_values,
+        valid=jnp.arange(slots)[None, None] < prompts.lengths[..., None],
+        length=jnp.asarray(P, jnp.int32),
+    )
+    end = jnp.take_along_axis(prompts.positions, last[..., None, None], axis=2)[:, :, 0]
+    state = DecodeState(
+        cache=cache,
+        token=jnp.full((T, R), rules.pad_token, jnp.int32),
+        syntax=_rows(rules.syntax.start)(end),
+        done=prompts.lengths == 0,
+        tokens=jnp.full((T, R, longest), rules.pad_token, jnp.int32),
+        logprobs=jnp.zeros((T, R), jnp.float32),
+        lengths=jnp.zeros((T, R), jnp.int32),
+        count=jnp.zeros((), jnp.int32),
+        keys=keys,
+    )
+    return _take_token(state, logits, rules)
+
+
+@partial(jax.jit, static_argnames=("model", "rules"), donate_argnames="state")
+def decode_chunk(model: Decoder, base: Any, adapters: Any | None, state: DecodeState, *, rules: Rules) -> DecodeState:
+    """Adds tokens until every row is done, the cache is full or the answers are as long as they may be.
+
+    The loop is outside and the map over tasks inside: the other way round,
+    vmap would turn every step into a select over the whole cache.
+    """
+    slots, longest = state.cache.slots, state.tokens.shape[-1]
+
+    def step(adapter, cache, token, position):
+        """One token of all rows of one task."""
+        collections = variables(base, adapter)
+        hidden, cache = model.apply(collections, token[:, None], position[:, None], None, cache, method="hidden")
+        return model.apply(collections, hidden, method="logits")[:, 0], cache
+
+    step = jax.vmap(step, in_axes=(0, _CACHE_AXES, 0, 0), out_axes=(0, _CACHE_AXES))
+
+    def unfinished(state: DecodeState):
+        return ~state.done.all() & (state.cache.length < slots) & (state.count < longest)
+
+    def body(state: DecodeState) -> DecodeState:
+        position = _rows(rules.syntax.position)(state.syntax)
+        logits, cache = step(adapters, state.cache, state.token, position)
+        return _take_token(state.replace(cache=cache), logits, rules)
+
+    return jax.lax.while_loop(unfinished, body, state)
+
+
+def _take_token(state: DecodeState, logits: Float[Array, "T R V"], rules: Rules) -> DecodeState:
+    """Chooses every row's next token; rows that are done get pad and add nothing."""
+    legal = _rows(rules.syntax.legal)(state.syntax) if rules.grammar else None
+    pick = _rows(lambda row, allowed, key: choose(row, allowed, key, state.count, rules.sampling))
+    token, logprob, alive = pick(logits, legal, state.keys)
+    goes_on = ~state.done & alive
+    token = jnp.where(goes_on, token, rules.pad_token)
+    return state.replace(
+        token=token,
+        syntax=_rows(rules.syntax.advance)(state.syntax, token),
+        done=~goes_on | (token == rules.stop_token),
+        tokens=jax.lax.dynamic_update_slice_in_dim(state.tokens, token[..., None], state.count, axis=2),
+        logprobs=state.logprobs + jnp.where(goes_on, logprob, 0.0),
+        lengths=state.lengths + goes_on,
+        count=state.count + 1,
+    )
+
+
+def _rows(f):
+    """A function of one row, mapped over tasks and rows."""
+    return jax.vmap(jax.vmap(f))
+
+
+def _block_rows(tasks: int, rows: int, width: int) -> int:
+    """The most rows a task, dividing `rows`, whose prompts stay within PREFILL_TOKENS (at least one)."""
+    fitting = [n for n in range(1, rows + 1) if rows % n == 0 and tasks * n * width <= PREFILL_TOKENS]
+    return max(fitting, default=1)

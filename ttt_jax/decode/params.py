@@ -1,0 +1,22 @@
+"""Parameters as decoding and scoring take them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+
+def variables(base: Any, adapter: Any | None) -> dict[str, Any]:
+    """The collections of `model.apply`; no adapter means the base alone, not an adapter of zeros."""
+    return {"params": base} if adapter is None else {"params": base, "lora": adapter}
+
+
+@jax.jit(static_argnames="dtype")
+def cast(tree: Any, dtype: Any) -> Any:
+    """Matrices in the compute type, once, so that no decoded token pays for it.
+
+    Vectors (norm scales) stay as they are: norms are computed in float32.
+    None passes through.
+    """
+    return jax.tree.map(lambda x: x.astype(dtype) if x.ndim >= 2 else x, tree)
