@@ -21,7 +21,7 @@ COLOURS = (
     "#870c25",
 )
 GRID_PIXELS = 132
-CELL_PIXELS = (4, 15)
+CELL_PIXELS = (3, 15)
 
 
 def draw_grid(grid: Sequence[Sequence[int]], pixels: int = GRID_PIXELS) -> Markup:
@@ -42,9 +42,10 @@ def draw_grid(grid: Sequence[Sequence[int]], pixels: int = GRID_PIXELS) -> Marku
             x += length
     paths = "".join(f'<path fill="{COLOURS[c]}" d="{"".join(parts)}"/>' for c, parts in sorted(runs.items()))
     lines = "".join(f"M{x} 0v{height}" for x in range(1, width)) + "".join(f"M0 {y}h{width}" for y in range(1, height))
+    label = f"grid of {height} rows and {width} columns"
     return Markup(
         f'<svg class="grid" width="{width * cell}" height="{height * cell}" viewBox="0 0 {width} {height}" '
-        f'role="img" aria-label="grid of {height} rows and {width} columns">{paths}<path class="lines" d="{lines}"/></svg>'
+        f'role="img" aria-label="{label}">{paths}<path class="lines" d="{lines}"/></svg>'
     )
 
 

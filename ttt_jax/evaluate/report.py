@@ -10,7 +10,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from ttt_jax.evaluate.drawing import draw_curve, draw_grid
+from ttt_jax.evaluate.compare import compare
+from ttt_jax.evaluate.drawing import GRID_PIXELS, draw_curve, draw_grid
 from ttt_jax.evaluate.metrics import ABOUT, compute_metrics
 from ttt_jax.evaluate.saved import SavedRun
 from ttt_jax.evaluate.summary import label, max_attempts, note, shown_numbers
@@ -51,6 +52,8 @@ def render_report(run: SavedRun) -> str:
         finished=run.metrics is not None,
         attempts=attempts,
         cards=[_arm_card(name, metrics, attempts, len(tasks)) for name in arms],
+        paired=_paired(metrics, arms, attempts),
+        legend=_legend(tasks, arms),
         facts=_facts(metrics),
         tasks=tasks,
         filters=_filters(tasks),
@@ -70,10 +73,10 @@ def _template() -> jinja2.Template:
     return environment.get_template("report.html.j2")
 
 
-def _draw(value: Any) -> Markup:
+def _draw(value: Any, pixels: int = GRID_PIXELS) -> Markup:
     """A grid as a drawing, anything else as text."""
     if isinstance(value, list) and value and all(isinstance(row, list) and row for row in value):
-        return draw_grid(value)
+        return draw_grid(value, pixels)
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1)
     return Markup('<pre class="text">{}</pre>').format(escape(text))
 
@@ -150,6 +153,33 @@ def _arm_card(arm: str, metrics: Mapping[str, Any], attempts: int, tasks: int) -
         "rows": [(name.replace("_", " "), numbers[name]) for name in shown_numbers([metrics]) if numbers[name]],
         "seconds": f"{seconds / tasks:.1f} s a task" if tasks and seconds else "",
     }
+
+
+def _paired(metrics: Mapping[str, Any], arms: list[str], attempts: int) -> str:
+    """The difference of the last arm and the first; empty where there is none."""
+    if len(arms) < 2 or not metrics["arms"][arms[0]][f"pass@{attempts}"]:
+        return ""
+    result = compare(metrics, arms[0], metrics, arms[-1], attempts)
+    return (
+        f"{label(arms[-1]).capitalize()} against {label(arms[0])}: {100 * result.difference:+.1f} points "
+        f"({100 * result.low:+.1f} to {100 * result.high:+.1f}); {len(result.gained)} tasks gained, "
+        f"{len(result.lost)} lost, exact McNemar p = {result.p_value:.2g}"
+    )
+
+
+def _legend(tasks: list[dict[str, Any]], arms: list[str]) -> list[tuple[str, str]]:
+    """(class, meaning) of the squares, one a task; empty where nothing is scored."""
+    if not any(t["classes"] for t in tasks):
+        return []
+    if len(arms) < 2:
+        return [("solved gained", "solved"), ("unsolved", "not solved")]
+    first, last = label(arms[0]), label(arms[-1])
+    return [
+        ("solved", "solved both ways"),
+        ("solved gained", f"only {last}"),
+        ("lost", f"only {first}"),
+        ("unsolved", "neither"),
+    ]
 
 
 def _facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:

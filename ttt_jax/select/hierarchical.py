@@ -47,7 +47,7 @@ def hierarchical_vote(candidates: Sequence[Candidate], domain: Domain) -> list[R
         for grid in majority_grids(group):
             if len(chosen) < CANDIDATES_PER_GROUP:
                 chosen.setdefault(domain.key(grid), grid)
-        forwarded.update(chosen)
+        forwarded.update(list(chosen))  # the mapping itself would add its values
         answers = {**chosen, **answers}
 
     identity_votes = {t.key: t.votes for t in tally(by_group.get(IDENTITY, []), domain)}

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ttt_jax.config import TasksConfig
-from ttt_jax.decode.syntax import Syntax
 from ttt_jax.tasks import encoding
 from ttt_jax.tasks.arc_files import read_path
 from ttt_jax.tasks.augmenters import AUGMENTERS, make_augmenter
 from ttt_jax.tasks.encoding import Grid
-from ttt_jax.tasks.grid_syntax import GridSyntax
 from ttt_jax.tasks.grids import as_grid
 from ttt_jax.tasks.subset import choose_tasks
 from ttt_jax.tasks.task import Augmenter, Encoded, LoadedTasks, Task, Transform
 from ttt_jax.tasks.transforms import check_kinds, make_views, transform_task
+
+if TYPE_CHECKING:
+    from ttt_jax.decode.syntax import Syntax
 
 SOURCES = {
     "arc-agi-1/training": ("arcagi", 0),
@@ -38,7 +40,13 @@ class ArcDomain:
     pad_token = encoding.PAD
     stop_token = encoding.END
     max_answer_tokens = encoding.MAX_ANSWER_TOKENS
-    syntax: Syntax = GridSyntax()
+
+    @cached_property
+    def syntax(self) -> Syntax:
+        # Imported when a decoder asks: what replays a run on disk never imports jax.
+        from ttt_jax.tasks.grid_syntax import GridSyntax
+
+        return GridSyntax()
 
     def load(self, config: TasksConfig) -> LoadedTasks:
         """The tasks of `config.path`, or else of `config.source`, that its rules leave.
