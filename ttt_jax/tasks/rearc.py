@@ -108,7 +108,7 @@ def sample_pair(
         raise ValueError(f"generator {generator_id} shares pairs with an evaluation task and may not be used")
     generate = _functions("generators", "generate_")[generator_id]
     verify = _functions("verifiers", "verify_")[generator_id]
-    reason = None
+    example, reason = {}, None
     try:
         with _cpu_limit(timeout):
             example = generate(rng, *difficulty)

@@ -27,7 +27,7 @@ class ReArcConfig:
     """(upper bound, probability): the generators' difficulty is drawn between 0 and the bound."""
     min_pairs: int = 3
     max_pairs: int = 8
-    min_fill: float = 0.65
+    min_fill: float = 0.7
     """A sequence takes pairs beyond its drawn number, and is drawn again, until this share of it is full."""
     pair_timeout: float = 5.0
     """CPU seconds after which a pair is given up."""
@@ -51,9 +51,11 @@ class ReArcConfig:
             raise ValueError(f"need 2 <= min_pairs <= max_pairs, not {self.min_pairs} and {self.max_pairs}")
         if self.reuse < 1 or self.row_multiple < 1:
             raise ValueError("reuse and row_multiple must be at least 1")
-        if self.rows(max(self.lengths)) < 1:
+        longest = max(self.lengths)
+        if self.rows(longest) < 1:
             raise ValueError(
-                f"tokens_per_batch {self.tokens_per_batch} holds no {self.row_multiple} sequences of {max(self.lengths)}"
+                f"tokens_per_batch {self.tokens_per_batch} is less than row_multiple {self.row_multiple} "
+                f"sequences of {longest} tokens"
             )
 
     def rows(self, length: int) -> int:

@@ -16,6 +16,8 @@ from ttt_jax.train.data import LAST_OUTPUT, Batch, make_rows
 
 def eval_batches(config: TrainConfig) -> dict[str, list[Batch]]:
     """Fixed sequences, the same at every step: `held_out` generators, and `fresh` pairs of the training ones."""
+    if not config.eval.every:
+        return {}
     data = dataclasses.replace(config.data, reuse=1)
     rows = data.rows(config.eval.length)
     batches = -(-config.eval.rows // rows)

@@ -29,7 +29,7 @@ class MetricsLog:
         kept = [r for r in read_metrics(run_dir) if r["step"] <= step]
         self._jsonl = (run_dir / "metrics.jsonl").open("w")
         self._csv_file = (run_dir / "metrics.csv").open("w", newline="")
-        self._csv = csv.DictWriter(self._csv_file, COLUMNS)
+        self._csv: csv.DictWriter[str] = csv.DictWriter(self._csv_file, list(COLUMNS))
         self._csv.writeheader()
         for record in kept:
             self._append(record)

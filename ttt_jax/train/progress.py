@@ -59,7 +59,7 @@ class Progress:
         """Around getting the next batch, while the device computes `in_flight`."""
         began = time.monotonic()
         yield
-        if in_flight.is_ready():
+        if in_flight.is_ready():  # pyright: ignore[reportAttributeAccessIssue] (jax leaves it out of its stubs)
             self._waited += time.monotonic() - began
 
     @contextmanager

@@ -60,8 +60,8 @@ def train(config: TrainConfig, stop: Callable[[], bool] = lambda: False) -> Stat
     """
     deadline = time.monotonic() + 60 * (config.max_minutes or math.inf)
     run_dir = claim_run_dir(config)
-    on_cpu = jax.default_backend() == "cpu"
-    dtype = {"auto": jnp.float32 if on_cpu else jnp.bfloat16}.get(config.dtype) or jnp.dtype(config.dtype)
+    auto = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    dtype = jnp.dtype(auto if config.dtype == "auto" else config.dtype)
     model = Decoder(config.model, dtype=dtype, remat=config.remat)
     split, everywhere = shardings(config.data)
 
@@ -73,7 +73,7 @@ def train(config: TrainConfig, stop: Callable[[], bool] = lambda: False) -> Stat
         step, tokens = meta["step"], meta["tokens"]
         print(f"resuming {run_dir} after step {step}", flush=True)
     print(
-        f"{parameter_count(state.ema) / 1e6:.1f}M parameters, {jnp.dtype(dtype).name} compute, "
+        f"{parameter_count(state.ema) / 1e6:.1f}M parameters, {dtype.name} compute, "
         f"{jax.device_count()} x {jax.devices()[0].device_kind}, {config.workers} data workers",
         flush=True,
     )
@@ -83,6 +83,20 @@ def train(config: TrainConfig, stop: Callable[[], bool] = lambda: False) -> Stat
     train_step = make_train_step(config, model, expand_batch)
     scores = make_last_pair_scores(model, expand_batch)
 
+    def fetch() -> tuple[Batch, dict[str, jax.Array]]:
+        batch = next(batches)
+        return batch, jax.device_put(batch.arrays(), split)
+
+    def settle(most: int) -> None:
+        """Reads the metrics of all but the newest `most` steps."""
+        while len(pending) > most:
+            done, batch, metrics = pending.popleft()
+            values = {name: float(value) for name, value in metrics.items()}
+            if not all(math.isfinite(values[name]) for name in ("loss", "grad_norm")):
+                found = f"step {done}: loss {values['loss']}, gradient norm {values['grad_norm']}"
+                raise NonFinite(f"{found}; {last_good(checkpoints)}")
+            progress.step_done(done, batch, values)
+
     def save() -> None:
         if checkpoints.latest == step:
             return
@@ -91,54 +105,39 @@ def train(config: TrainConfig, stop: Callable[[], bool] = lambda: False) -> Stat
         checkpoints.save(step, state, {"step": step, "tokens": progress.tokens})
         save_model(run_dir / "model", config.model, state.ema)
 
-    def settle(most: int) -> None:
-        """Reads the metrics of all but the newest `most` steps."""
-        while len(pending) > most:
-            done, batch, metrics = pending.popleft()
-            values = {name: float(value) for name, value in metrics.items()}
-            if not all(math.isfinite(values[name]) for name in ("loss", "grad_norm")):
-                raise NonFinite(
-                    f"step {done}: loss {values['loss']}, gradient norm {values['grad_norm']}; {last_good(checkpoints)} "
-                    f"Lower optimizer.learning_rate, or optimizer.clip_norm, and start another run."
-                )
-            progress.step_done(done, batch, values)
-
     pending: deque[tuple[int, Batch, dict[str, jax.Array]]] = deque()
+    batches = OrderedWorkers(partial(make_batch, config.data, config.seed), step, config.workers)
     try:
-        with OrderedWorkers(partial(make_batch, config.data, config.seed), step, config.workers) as batches:
-            held = jax.tree.map(
-                lambda b: jax.device_put(b.arrays(), split), eval_batches(config) if config.eval.every else {}
-            )
-            if step < config.steps:
-                batch = next(batches)
-                on_device = jax.device_put(batch.arrays(), split)
-            while step < config.steps:
-                with progress.compiling(batch):
-                    state, metrics = train_step(state, on_device)
-                    step += 1
-                    if progress.first_of(batch):
-                        jax.block_until_ready(metrics)
-                pending.append((step, batch, metrics))
-                if step < config.steps:
-                    # The device is at work on the step just dispatched while the next batch is fetched.
-                    with progress.fetching(metrics["loss"]):
-                        batch = next(batches)
-                    on_device = jax.device_put(batch.arrays(), split)
-                settle(IN_FLIGHT)
-                last = step == config.steps
-                if held and (last or step % config.eval.every == 0):
-                    settle(0)
-                    with progress.paused():
-                        progress.evaluated(step, evaluate(scores, state.ema, held))
-                leave = stop() or time.monotonic() > deadline
-                if last or leave or step % config.save_every == 0:
-                    settle(0)
-                    with progress.paused():
-                        save()
-                if leave and not last:
-                    print(f"stopped and saved after step {step} of {config.steps}; start again to go on", flush=True)
-                    break
+        held = jax.tree.map(lambda b: jax.device_put(b.arrays(), split), eval_batches(config))
+        upcoming = fetch()
+        while step < config.steps:
+            batch, arrays = upcoming
+            with progress.compiling(batch):
+                state, metrics = train_step(state, arrays)
+                step += 1
+                if progress.first_of(batch):
+                    jax.block_until_ready(metrics)
+            pending.append((step, batch, metrics))
+            with progress.fetching(metrics["loss"]):  # while the device is at work on the step just dispatched
+                upcoming = fetch()
+            settle(IN_FLIGHT)
+
+            last = step == config.steps
+            if held and (last or step % config.eval.every == 0):
+                settle(0)
+                with progress.paused():
+                    progress.evaluated(step, evaluate(scores, state.ema, held))
+            leave = last or stop() or time.monotonic() > deadline
+            if leave or step % config.save_every == 0:
+                settle(0)
+                with progress.paused():
+                    save()
+            if leave:
+                break
+        if step < config.steps:
+            print(f"stopped and saved after step {step} of {config.steps}; start again to go on", flush=True)
     finally:
+        batches.close()
         checkpoints.close()
         log.close()
     return state
@@ -161,18 +160,19 @@ def make_train_step(config: TrainConfig, model: Decoder, expand_batch: Callable[
 def initial_state(config: TrainConfig, model: Decoder) -> State:
     """Fresh parameters, or those of `config.init_from`, and a fresh optimizer."""
     if config.init_from is None:
-        params = model.init(jax.random.key(config.seed), jnp.zeros((1, 2), jnp.int32))["params"]
+        tokens = jnp.zeros((1, 2), jnp.int32)
+        params = jax.jit(model.init)(jax.random.key(config.seed), tokens)["params"]
     else:
         path = resolve(config.init_from)
         found, _ = load_config(path)
         if found != config.model:
-            raise ValueError(
-                f"init_from: {path / 'config.json'} is of another shape: {found}, the config says {config.model}"
-            )
+            file = path / "config.json"
+            raise ValueError(f"init_from: {file} is of another shape: {found}, the config says {config.model}")
         params = load_params(path, found, jnp.float32)
     tx = make_optimizer(config.optimizer, config.steps)
     # The average is a copy: donating one buffer twice is an error.
-    return State(TrainState.create({"params": params}, tx), jax.tree.map(jnp.copy, params))
+    ema = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))(params)
+    return State(jax.jit(lambda tree: TrainState.create(tree, tx))({"params": params}), ema)
 
 
 def role_weights(data: ReArcConfig) -> np.ndarray:
@@ -213,4 +213,5 @@ def all_finite(state: State) -> jax.Array:
 
 def last_good(checkpoints: Checkpoints) -> str:
     found = checkpoints.latest
-    return "there is no checkpoint yet." if found is None else f"the checkpoint of step {found} is still good."
+    kept = "there is no checkpoint yet" if found is None else f"the checkpoint of step {found} is still good"
+    return f"{kept}. Lower optimizer.learning_rate or optimizer.clip_norm, in a run_dir of its own"
