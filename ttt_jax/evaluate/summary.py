@@ -58,7 +58,7 @@ def print_beside(runs: Mapping[str, Mapping[str, Any] | None], console: Console 
     """The numbers of several metrics side by side, a column an arm and a run; None is a run without metrics."""
     console = console or Console()
     columns = [
-        (" ".join(filter(None, [label(arm), name])), numbers)
+        ("\n".join(filter(None, [label(arm), name.replace("_", " ")])), numbers)
         for name, metrics in runs.items()
         if metrics
         for arm, numbers in metrics["arms"].items()

@@ -98,6 +98,7 @@ class Progress:
         if self._bars:
             text = f"{name}  {detail}".rstrip()
             self._bars.reset(self._now, description=text, total=units, visible=True, note="")
+            self._bars.refresh()
         else:
             self._line(f"{name:<9}{detail}  ({self._summary()})")
         try:
@@ -114,7 +115,7 @@ class Progress:
             raise RuntimeError("advance: no stage is open")
         self._count(units)
         if self._bars:
-            self._bars.update(self._now, completed=self._stage_done, note=note)
+            self._bars.update(self._now, completed=self._stage_done, note=note, refresh=True)
         elif self._clock() - self._last_line >= HEARTBEAT:
             share = f"{self._stage_done / self._stage_units:.0%}" if self._stage_units else f"{self._stage_done:g} done"
             self._line(f"  {self._stage} {share}{', ' + note if note else ''}  ({self._summary()})")
