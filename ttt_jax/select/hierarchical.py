@@ -4,93 +4,54 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
 
 from ttt_jax.decode.candidate import Candidate, Ranked
 from ttt_jax.select.vote import Tally, tally
 from ttt_jax.tasks.task import Domain
 
 IDENTITY = "identity"
-CANDIDATES_PER_GROUP = 3
+PLACES = 3
 
 
 def hierarchical_vote(candidates: Sequence[Candidate], domain: Domain) -> list[Ranked]:
-    """Ranks answers by how many groups put them forward.
+    """Ranks answers by the votes that groups of views cast for them.
 
     The groups are all candidates together, and the candidates of each
-    `group` (identity and every kind of transform). A group puts forward its
-    three most voted answers; where it has fewer, a grid of the majority of
-    their rows and then one of the majority of their columns take the missing
-    places (`majority_grids`), unless they repeat an answer that is there.
-
-    Ties between groups' counts go to the answer with more identity votes,
-    then more votes in all, then the higher mean log-probability, then the one
-    seen first. Answers that no group put forward follow in vote order.
+    `group` (identity and every kind of transform); what each casts is in
+    `cast_votes`. Ties go to the answer with more identity votes, then more
+    candidates, then the higher mean log-probability, then to the one seen
+    first. Answers that no group voted for come last, by the same rules.
 
     Returns:
-      Ranked answers whose score is the number of groups that put them forward;
-      a majority grid that no candidate gave has `votes == 0`.
+      Every distinct answer, best first; the score is the number of votes cast by groups.
     """
-    overall = tally(candidates, domain)
     by_group: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         by_group.setdefault(candidate.group, []).append(candidate)
-    groups = [overall] + [tally(members, domain) for _, members in sorted(by_group.items())]
-
-    known = {t.key: t for t in overall}
-    answers = {t.key: t.answer for t in overall}
-    forwarded: Counter[str] = Counter()
-    for group in groups:
-        chosen = {t.key: t.answer for t in group[:CANDIDATES_PER_GROUP]}
-        for grid in majority_grids(group):
-            if len(chosen) < CANDIDATES_PER_GROUP:
-                chosen.setdefault(domain.key(grid), grid)
-        forwarded.update(list(chosen))  # the mapping itself would add its values
-        answers = {**chosen, **answers}
-
-    identity_votes = {t.key: t.votes for t in tally(by_group.get(IDENTITY, []), domain)}
-    seen = {t.key: place for place, t in enumerate(overall)}
-
-    def order(key: str) -> tuple[float, ...]:
-        # `overall` is sorted by votes and log-probability already; majority grids come after it.
-        return -forwarded[key], -identity_votes.get(key, 0), seen.get(key, len(seen))
-
-    # Keys that tie to the end are majority grids without a vote: the content decides.
-    ranked = sorted(answers, key=lambda key: (order(key), key))
-    return [Ranked(answers[k], known[k].votes if k in known else 0, float(forwarded[k])) for k in ranked]
+    overall = tally(candidates, domain)
+    identity = {t.key: t.votes for t in tally(by_group.get(IDENTITY, []), domain)}
+    cast: Counter[str] = Counter(cast_votes(overall))
+    for members in by_group.values():
+        cast.update(cast_votes(tally(members, domain)))
+    # A stable sort: what still ties keeps its place in `overall`.
+    ranked = sorted(overall, key=lambda t: (-cast[t.key], -identity.get(t.key, 0)))
+    return [Ranked(t.answer, t.votes, float(cast[t.key])) for t in ranked]
 
 
-def majority_grids(tallies: Sequence[Tally]) -> list[Any]:
-    """Grids put together from the votes of one group: by rows, then by columns.
+def cast_votes(group: Sequence[Tally]) -> list[str]:
+    """The keys that one group votes for, given its distinct answers, best first.
 
-    Only grids of the commonest shape take part, each as often as it was
-    voted for. Row i of the first grid is the commonest row i, column j of the
-    second the commonest column j; ties, also between shapes, go to the better
-    ranked answer. Answers that are not 2-D arrays give nothing.
+    Its three best answers get a vote each. With fewer than three, the paper
+    fills the places left with a grid of the commonest rows and then one of
+    the commonest columns, among answers of the commonest shape. Of at most
+    two distinct answers every such row and column is the better answer's
+    (ties go to the better ranked), so the places left are more votes for the
+    best: a group that agrees weighs more.
+
+    A single prediction agrees with nothing and is cast once (the published
+    code casts it three times).
     """
-    if not all(isinstance(t.answer, np.ndarray) and t.answer.ndim == 2 for t in tallies):
-        return []
-    shapes: Counter[tuple[int, ...]] = Counter()
-    for t in tallies:
-        shapes[t.answer.shape] += t.votes
-    if not shapes:
-        return []
-    # most_common keeps the order of insertion among equals, and tallies are best first.
-    shape = shapes.most_common(1)[0][0]
-    grids = [(t.answer, t.votes) for t in tallies if t.answer.shape == shape]
-    by_rows = _majority_rows(grids)
-    by_columns = _majority_rows([(grid.T, votes) for grid, votes in grids]).T
-    return [by_rows, by_columns]
-
-
-def _majority_rows(grids: Sequence[tuple[np.ndarray, int]]) -> np.ndarray:
-    height = grids[0][0].shape[0]
-    rows = []
-    for i in range(height):
-        votes: Counter[tuple[int, ...]] = Counter()
-        for grid, count in grids:
-            votes[tuple(grid[i].tolist())] += count
-        rows.append(votes.most_common(1)[0][0])
-    return np.array(rows, dtype=grids[0][0].dtype)
+    keys = [t.key for t in group[:PLACES]]
+    if sum(t.votes for t in group) <= 1:
+        return keys
+    return keys + keys[:1] * (PLACES - len(keys))

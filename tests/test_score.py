@@ -1,0 +1,157 @@
+"""Likelihoods of given answers, against sums made by hand from the model's logits."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ttt_jax.decode.score as scoring
+from ttt_jax.config import DecodeConfig, LoraConfig
+from ttt_jax.decode.generate import Prompts, generate
+from ttt_jax.decode.score import score, score_candidates
+from ttt_jax.decode.views import make_views
+from ttt_jax.model.lora import init_adapter
+from ttt_jax.tasks.arc import ArcDomain
+from ttt_jax.tasks.task import Task
+
+ARC = ArcDomain()
+T = 2
+
+
+@pytest.fixture(scope="module")
+def adapters(tiny_config):
+    one = jax.eval_shape(lambda: init_adapter(jax.random.key(0), tiny_config, LoraConfig(rank=4)))
+    rng = np.random.default_rng(1)
+    return jax.tree.map(lambda x: jnp.asarray(0.3 * rng.normal(size=(T, *x.shape)), jnp.float32), one)
+
+
+def make_task(seed):
+    rng = np.random.default_rng(seed)
+
+    def grid():
+        return rng.integers(0, 10, rng.integers(1, 4, 2)).astype(np.int8)
+
+    # More than one query, and demos of many shapes: indices and orders matter.
+    return Task(f"task{seed}", tuple((grid(), grid()) for _ in range(3)), (grid(), grid())), [grid(), grid(), grid()]
+
+
+@partial(jax.jit, static_argnames="model")
+def all_logprobs(model, variables, tokens, positions):
+    return jax.nn.log_softmax(model.apply(variables, tokens[None], positions[None])[0])
+
+
+def by_hand(tiny_model, adapters, t, tokens, positions, weights):
+    """One sequence, from the logits of the plain call."""
+    model, base = tiny_model
+    variables = {"params": base}
+    if adapters is not None:
+        variables["lora"] = jax.tree.map(lambda x: x[t], adapters)
+    # Zeros behind the sequence, which what precedes them does not see: one shape to compile.
+    room = 320 - len(tokens)
+    padded = np.pad(tokens, (0, room)), np.pad(positions, ((0, room), (0, 0)))
+    logprobs = np.asarray(all_logprobs(model, variables, *padded))
+    return sum(weights[i] * logprobs[i - 1, tokens[i]] for i in np.flatnonzero(weights) if i > 0)
+
+
+@pytest.mark.parametrize("adapted", [True, False])
+def test_score_is_the_weighted_sum_of_log_probabilities(tiny_model, adapters, adapted):
+    adapters = adapters if adapted else None
+    rng = np.random.default_rng(0)
+    shape = (T, 3, 10)
+    tokens = rng.integers(0, 16, shape).astype(np.int32)
+    positions = np.broadcast_to(np.arange(10)[:, None], (*shape, 3)).astype(np.int32)
+    weights = rng.random(shape).astype(np.float32)
+    got = score(*tiny_model, adapters, tokens, positions, weights)
+    assert got.shape == (T, 3)
+    for t, r in np.ndindex(T, 3):
+        expected = by_hand(tiny_model, adapters, t, tokens[t, r], positions[t, r], weights[t, r])
+        np.testing.assert_allclose(got[t, r], expected, rtol=1e-4)
+
+
+def test_padding_and_broken_neighbours_leave_a_score_unchanged(tiny_model, adapters):
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(0, 16, (T, 2, 12)).astype(np.int32)
+    positions = np.zeros((T, 2, 12, 3), np.int32)
+    weights = np.ones((T, 2, 12), np.float32)
+    weights[:, :, 8:] = 0
+    expected = score(*tiny_model, adapters, tokens, positions, weights)
+    broken = jax.tree.map(lambda x: x.at[1].set(jnp.nan), adapters)
+    padded = tokens.copy()
+    padded[:, :, 8:] = ARC.pad_token
+    padded[0, 1] = ARC.pad_token
+    got = score(*tiny_model, broken, padded, positions, weights)
+    np.testing.assert_array_equal(got[0, 0], expected[0, 0])
+    assert np.isnan(got[1]).all()
+
+
+def expected_candidate_score(tiny_model, adapters, t, views, answer):
+    """Each view's prompt with the answer written after it, summed over views."""
+    total = 0.0
+    for view in views:
+        task = Task("", view.task.demos, view.task.queries, tuple(answer for _ in view.task.queries))
+        shown = view.transform.apply(task)
+        body = [*(cell for row in shown.answers[view.query].tolist() for cell in [*row, 10]), ARC.stop_token]
+        tokens = np.concatenate([view.prompt.tokens, body]).astype(np.int32)
+        places = [(r + 1, c + 1) for r, row in enumerate(shown.answers[view.query]) for c in range(len(row) + 1)]
+        places.append((len(shown.answers[view.query]) + 1, 1))
+        start = len(view.prompt)
+        rest = np.array([(start + i, r, c) for i, (r, c) in enumerate(places)], np.int32)
+        positions = np.concatenate([view.prompt.positions, rest])
+        weights = np.arange(len(tokens)) >= start
+        total += by_hand(tiny_model, adapters, t, tokens, positions, weights)
+    return total
+
+
+def test_a_candidates_score_sums_over_views_the_likelihood_of_its_answer_alone(tiny_model, adapters, monkeypatch):
+    # Little batches, so that rows of one answer lie in several of them.
+    monkeypatch.setattr(scoring, "SCORE_TOKENS", 2 * 4 * 96)
+    config = DecodeConfig(views=3)
+    tasks = [make_task(0), make_task(1)]
+    views = [make_views(task, query, ARC, config, seed=0) for query, (task, _) in enumerate(tasks)]
+    answers = [tasks[0][1], tasks[1][1][:1]]
+    got = score_candidates(*tiny_model, adapters, views, answers, ARC, lengths=(96, 192))
+    for t in range(T):
+        assert set(got[t]) == {ARC.key(a) for a in answers[t]}
+    for t, i in [(0, 0), (0, 2), (1, 0)]:
+        expected = expected_candidate_score(tiny_model, adapters, t, views[t], answers[t][i])
+        np.testing.assert_allclose(got[t][ARC.key(answers[t][i])], expected, rtol=1e-4)
+
+
+def test_a_decoded_answer_scores_what_decoding_said(tiny_model, adapters):
+    # A grammar-bound greedy answer may be unlikely, its log-probability is the model's all the same.
+    task, _ = make_task(2)
+    views = [[view] for view in make_views(task, 0, ARC, DecodeConfig(views=T), seed=0)]
+    prompts = Prompts(np.zeros((T, 1, 96), np.int32), np.zeros((T, 1, 96, 3), np.int32), np.zeros((T, 1), np.int32))
+    for t, (view,) in enumerate(views):
+        size = prompts.lengths[t, 0] = len(view.prompt)
+        prompts.tokens[t, 0, :size], prompts.positions[t, 0, :size] = view.prompt.tokens, view.prompt.positions
+    out = generate(
+        *tiny_model, adapters, prompts, ARC.syntax, stop_token=ARC.stop_token, pad_token=ARC.pad_token,
+        max_new_tokens=931, chunk=930, temperature=2.0, grammar=True, keys=np.ones((T, 1, 2), np.uint32),
+    )  # fmt: skip
+    answers = [ARC.parse(out.tokens[t, 0, : out.lengths[t, 0]]) for t in range(T)]
+    inverted = [[view.transform.invert(answer)] for (view,), answer in zip(views, answers, strict=True)]
+    got = score_candidates(*tiny_model, adapters, views, inverted, ARC, lengths=(96, 256))
+    for t in range(T):
+        assert out.tokens[t, 0, out.lengths[t, 0] - 1] == ARC.stop_token
+        np.testing.assert_allclose(next(iter(got[t].values())), out.logprobs[t, 0], rtol=1e-4)
+
+
+def test_queries_without_answers_score_nothing(tiny_model, adapters):
+    task, grids = make_task(0)
+    views = make_views(task, 0, ARC, DecodeConfig(views=2), seed=0)
+    assert score_candidates(*tiny_model, adapters, [views, views], [[], []], ARC, lengths=(96,)) == [{}, {}]
+    one = score_candidates(*tiny_model, adapters, [views, views], [[], grids[:1]], ARC, lengths=(96,))
+    assert one[0] == {}
+    assert len(one[1]) == 1
+
+
+def test_an_answer_that_reaches_beyond_the_largest_bucket_is_scored_all_the_same(tiny_model):
+    task, _ = make_task(0)
+    views = make_views(task, 0, ARC, DecodeConfig(views=1), seed=0)
+    large = np.zeros((12, 12), np.int8)
+    (got,) = score_candidates(*tiny_model, None, [views], [[large]], ARC, lengths=(len(views[0].prompt),))
+    expected = expected_candidate_score(tiny_model, None, 0, views, large)
+    np.testing.assert_allclose(got[ARC.key(large)], expected, rtol=1e-4)

@@ -1,0 +1,94 @@
+"""Votes, tie-breaks and product of experts, on cases counted by hand."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from ttt_jax.decode.candidate import Candidate
+from ttt_jax.select.likelihood import most_voted
+from ttt_jax.select.rank import METHODS, rank
+from ttt_jax.select.vote import tally
+from ttt_jax.tasks.arc import ArcDomain
+
+ARC = ArcDomain()
+A, B, C = (np.full((2, 2), colour, np.int8) for colour in (1, 2, 3))
+
+
+def candidate(answer, logprob=-1.0, group="identity", query=0):
+    return Candidate(query, group, group, 0, (), logprob, answer)
+
+
+def names(ranked):
+    letters = {ARC.key(A): "A", ARC.key(B): "B", ARC.key(C): "C"}
+    return "".join(letters[ARC.key(r.answer)] for r in ranked)
+
+
+def test_more_votes_win_whatever_the_likelihood():
+    ranked = rank([candidate(A, -0.1), candidate(B, -9), candidate(B, -9)], "vote", ARC)
+    assert names(ranked) == "BA"
+    assert [(r.votes, r.score) for r in ranked] == [(2, 2.0), (1, 1.0)]
+
+
+def test_a_tie_goes_to_the_higher_mean_log_probability():
+    # Mean of A: -2.5, of B: -2; the best single candidate is one of A.
+    votes = [candidate(A, -0.5), candidate(A, -4.5), candidate(B, -2.0), candidate(B, -2.0)]
+    assert names(rank(votes, "vote", ARC)) == "BA"
+    assert tally(votes, ARC)[0].mean_logprob == -2.0
+
+
+def test_a_full_tie_goes_to_the_answer_seen_first():
+    assert names(rank([candidate(B), candidate(A)], "vote", ARC)) == "BA"
+    assert names(rank([candidate(A), candidate(B)], "vote", ARC)) == "AB"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_order_of_candidates_changes_nothing_where_content_decides(method):
+    votes = [
+        candidate(A, -0.1), candidate(A, -0.7, "flip0"), candidate(B, -0.2), candidate(B, -0.5, "transpose"),
+        candidate(C, -0.3, "flip0"), candidate(None, -0.1),
+    ]  # fmt: skip
+    scores = {ARC.key(C): -1.0, ARC.key(A): -2.0}
+    ranked = {
+        tuple((ARC.key(r.answer), r.votes, r.score) for r in rank(order, method, ARC, scores=scores))
+        for order in itertools.permutations(votes)
+    }
+    assert len(ranked) == 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_candidates_that_did_not_parse_have_no_vote(method):
+    assert rank([], method, ARC, scores={}) == []
+    assert rank([candidate(None), candidate(None)], method, ARC, scores={}) == []
+    assert names(rank([candidate(None), candidate(None), candidate(A)], method, ARC, scores={})) == "A"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_distinct_answer_is_ranked_once(method):
+    votes = [candidate(x, -i) for i, x in enumerate((A, B, C, A, B, A))]
+    assert sorted(names(rank(votes, method, ARC, scores={ARC.key(B): -1.0}))) == ["A", "B", "C"]
+
+
+def test_product_of_experts_ranks_by_score_then_the_unscored_by_votes():
+    votes = [candidate(A), candidate(A), candidate(B), candidate(B), candidate(B), candidate(C)]
+    ranked = rank(votes, "product_of_experts", ARC, scores={ARC.key(C): -3.0, ARC.key(A): -5.0})
+    assert names(ranked) == "CAB"
+    assert [(r.votes, r.score) for r in ranked] == [(1, -3.0), (2, -5.0), (3, None)]
+    even = rank(votes, "product_of_experts", ARC, scores=dict.fromkeys(map(ARC.key, (A, B, C)), -1.0))
+    assert names(even) == "BAC"
+
+
+def test_the_most_voted_are_the_ones_to_score():
+    votes = [candidate(A, -1), candidate(B, -2), candidate(B, -2), candidate(C, -0.5), candidate(None)]
+    assert [ARC.key(x) for x in most_voted(votes, ARC, 2)] == [ARC.key(B), ARC.key(C)]
+    assert len(most_voted(votes, ARC, 8)) == 3
+
+
+def test_wrong_calls_are_refused_with_what_to_do():
+    with pytest.raises(ValueError, match=r"select\.method 'votes' is not one of vote, hierarchical_vote"):
+        rank([candidate(A)], "votes", ARC)
+    with pytest.raises(ValueError, match="score_candidates"):
+        rank([candidate(A)], "product_of_experts", ARC)
+    for method in METHODS:
+        with pytest.raises(ValueError, match=r"queries \[0, 1\]"):
+            rank([candidate(A), candidate(B, query=1)], method, ARC, scores={})

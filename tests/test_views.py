@@ -1,0 +1,79 @@
+"""Views of a query: what they depend on, and that answers come back."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from ttt_jax.config import DecodeConfig
+from ttt_jax.decode.views import make_views
+from ttt_jax.tasks.arc import ArcDomain
+from ttt_jax.tasks.task import Task
+
+ARC = ArcDomain()
+CONFIG = DecodeConfig(views=12)
+
+
+def make_task(name="a task", answers=True):
+    rng = np.random.default_rng(3)
+
+    def grid(height, width):
+        return rng.integers(0, 10, (height, width)).astype(np.int8)
+
+    demos = tuple((grid(3, 4), grid(2, 3)) for _ in range(3))
+    return Task(name, demos, (grid(3, 2), grid(4, 4)), (grid(2, 2), grid(3, 3)) if answers else None)
+
+
+def names(views):
+    return [view.transform.name for view in views]
+
+
+def test_identity_comes_first_with_the_prompt_as_given():
+    task = make_task()
+    first = make_views(task, 1, ARC, CONFIG, seed=0)[0]
+    assert (first.transform.name, first.transform.group, first.query) == ("identity", "identity", 1)
+    np.testing.assert_array_equal(first.prompt.tokens, ARC.encode(task.demos, task.queries[1]).tokens)
+
+
+def test_every_prompt_is_the_transformed_task_with_its_query_open():
+    task = make_task()
+    views = make_views(task, 0, ARC, CONFIG, seed=0)
+    assert len(views) == len(set(names(views))) == 12
+    for view in views:
+        shown = view.transform.apply(task)
+        expected = ARC.encode(shown.demos, shown.queries[0])
+        np.testing.assert_array_equal(view.prompt.tokens, expected.tokens)
+        np.testing.assert_array_equal(view.prompt.positions, expected.positions)
+        assert shown.answers is not None
+        np.testing.assert_array_equal(view.transform.invert(shown.answers[0]), task.answers[0])
+
+
+def test_views_do_not_depend_on_the_answers():
+    seen, hidden = make_task(), make_task(answers=False)
+    other = dataclasses.replace(seen, answers=tuple(np.zeros((30, 30), np.int8) for _ in seen.answers))
+    for task in (hidden, other):
+        for a, b in zip(make_views(seen, 0, ARC, CONFIG, 0), make_views(task, 0, ARC, CONFIG, 0), strict=True):
+            assert a.transform == b.transform
+            np.testing.assert_array_equal(a.prompt.tokens, b.prompt.tokens)
+            assert a.task.answers is None
+
+
+def test_views_are_keyed_by_seed_task_and_query_alone():
+    task = make_task()
+    expected = names(make_views(task, 0, ARC, CONFIG, seed=0))
+    make_views(make_task("another"), 0, ARC, CONFIG, seed=0)  # whatever was made in between
+    assert names(make_views(task, 0, ARC, CONFIG, seed=0)) == expected
+    assert names(make_views(task, 0, ARC, CONFIG, seed=1)) != expected
+    assert names(make_views(task, 1, ARC, CONFIG, seed=0)) != expected
+    assert names(make_views(make_task("another"), 0, ARC, CONFIG, seed=0)) != expected
+
+
+def test_only_the_configured_transforms_and_count_are_used():
+    views = make_views(make_task(), 0, ARC, DecodeConfig(views=3, transforms=("flip0",)), seed=0)
+    assert len(views) == 3
+    assert {view.transform.group for view in views} == {"identity", "flip0"}
+
+
+def test_a_query_that_does_not_exist_is_refused():
+    with pytest.raises(IndexError, match="a task has 2 queries, no query 2"):
+        make_views(make_task(), 2, ARC, CONFIG, seed=0)
