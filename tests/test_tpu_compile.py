@@ -1,0 +1,152 @@
+"""Adaptation and decoding compile for TPU chips, without one; the reader of compiled programs sees what it should."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from ttt_jax.runtime import hlo
+
+ROOT = Path(__file__).resolve().parent.parent
+LAYERS, SLOTS = 4, 64
+# The shape of `arc-small` (configs/arc/small_pretrain.yaml): 25.7M parameters, a rope of three axes.
+SMALL = {
+    "vocab_size": 16,
+    "hidden_size": 512,
+    "intermediate_size": 1408,
+    "num_layers": 8,
+    "num_heads": 8,
+    "num_kv_heads": 8,
+    "head_dim": 64,
+    "rope": {"theta": [10_000, 100, 100], "pairs": [16, 8, 8]},
+    "qk_norm": True,
+    "tie_embeddings": False,
+}
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory) -> dict[str, dict]:
+    """What scripts/compile_for_tpu.py says of the small model on four v5e chips, by the first word of its name."""
+    folder = tmp_path_factory.mktemp("tpu")
+    (folder / "config.json").write_text(json.dumps({"format": "ttt_jax/1", "tokenizer": "arc", "model": SMALL}))
+    flags = {
+        "model": folder,
+        "topology": "v5e:2x2",
+        "length": 256,
+        "json": folder / "programs.json",
+        "adapt.slots": 2,
+        "adapt.chunk": 4,
+        "adapt.batch_size": 2,
+        "decode.slots": 2,
+        "decode.views": 4,
+    }
+    command = [sys.executable, str(ROOT / "scripts" / "compile_for_tpu.py")]
+    command += [str(word) for name, value in flags.items() for word in (f"--{name}", value)]
+    # Less effort in optimising what never runs; copies and collectives come from earlier passes.
+    environment = {**os.environ, "JAX_EXEC_TIME_OPTIMIZATION_EFFORT": "-1.0"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return {p["name"].split(",")[0]: p for p in json.loads((folder / "programs.json").read_text())}
+
+
+needs_libtpu = pytest.mark.skipif(
+    platform.system() != "Linux" or platform.machine() != "x86_64" or find_spec("libtpu") is None,
+    reason="libtpu is for Linux on x86-64",
+)
+
+
+@pytest.mark.tpu
+@needs_libtpu
+class TestFourChips:
+    def test_adaptation_prefill_and_decoding_fit_the_chips(self, programs) -> None:
+        assert set(programs) == {"adapt", "prefill", "decode"}
+        for program in programs.values():
+            assert program["tasks"] == 8
+            assert 0 < program["bytes"]["total"] < 4 * 2**30, program
+            assert program["flops"] > 0
+
+    def test_state_and_cache_are_taken_over_and_not_held_twice(self, programs) -> None:
+        for name in ("adapt", "decode"):
+            sizes = programs[name]["bytes"]
+            assert sizes["aliased"] > 0.99 * sizes["outputs"], (name, sizes)
+
+    def test_tasks_over_a_replicated_base_need_no_collective(self, programs) -> None:
+        assert programs["adapt"]["collectives"] == {}
+        assert programs["prefill"]["collectives"] == {}
+
+    def test_decoding_only_asks_whether_all_rows_are_done(self, programs) -> None:
+        (collective,) = programs["decode"]["collectives"]
+        assert collective.startswith("all-reduce") and collective.endswith("[]"), collective
+
+    def test_a_decoded_token_copies_no_cache(self, programs) -> None:
+        written, copied = programs["decode"]["cache"]
+        assert len(written) == 2 * SMALL["num_layers"]  # keys and values: these are the arrays that were looked for
+        assert copied == []
+
+    def test_a_step_costs_what_a_forward_pass_and_input_gradients_cost(self, programs) -> None:
+        parameters, tokens = 25.7e6, 2 * 2 * 256
+        # 4 operations a frozen parameter and token, and no more than half of that for adapters and attention.
+        assert 4 < programs["adapt"]["flops"] / (parameters * tokens) < 8
+
+
+def decode_like(step, cache, steps: int = 5) -> str:
+    """The text of a loop that takes `step(cache, i) -> cache`."""
+
+    def loop(cache):
+        return jax.lax.while_loop(lambda c: c[1] < steps, lambda c: (step(*c), c[1] + 1), (cache, 0))[0]
+
+    return jax.jit(loop, donate_argnums=0).lower(cache).compile().as_text()
+
+
+def write(array: jax.Array, i: jax.Array) -> jax.Array:
+    """One slot of [SLOTS, 8], written in place."""
+    return jax.lax.dynamic_update_slice_in_dim(array, jnp.full((1, 8), i, array.dtype), i, axis=0)
+
+
+def test_a_loop_that_writes_its_cache_in_place_copies_nothing() -> None:
+    cache = tuple(jnp.zeros((SLOTS, 8)) for _ in range(LAYERS))
+    written, copied = hlo.loop_arrays(decode_like(lambda c, i: tuple(write(x, i) for x in c), cache), SLOTS * 8)
+    assert len(written) == LAYERS
+    assert copied == ()
+
+
+def test_a_cache_scanned_over_layers_is_seen_as_copied() -> None:
+    def step(cache, i):
+        return jax.lax.scan(lambda _, layer: (None, write(layer, i) * 1.5), None, cache)[1]
+
+    assert hlo.loop_arrays(decode_like(step, jnp.zeros((LAYERS, SLOTS, 8))), LAYERS * SLOTS * 8).copied
+
+
+def test_a_loop_mapped_over_tasks_is_seen_to_select_over_the_whole_cache() -> None:
+    def one_task(cache, steps):
+        return jax.lax.while_loop(lambda c: c[1] < steps, lambda c: (write(*c), c[1] + 1), (cache, 0))[0]
+
+    mapped = jax.jit(jax.vmap(one_task), donate_argnums=0)
+    text = mapped.lower(jnp.zeros((3, SLOTS, 8)), jnp.arange(3)).compile().as_text()
+    assert hlo.loop_arrays(text, 3 * SLOTS * 8).copied
+
+
+def test_collectives_are_counted_with_their_shapes() -> None:
+    code = (
+        "import jax, numpy as np\n"
+        "from jax.sharding import Mesh, NamedSharding, PartitionSpec as P\n"
+        "from ttt_jax.runtime import hlo\n"
+        "mesh = Mesh(np.array(jax.devices()), ('task',))\n"
+        "x = jax.ShapeDtypeStruct((8, 6), np.float32, sharding=NamedSharding(mesh, P('task')))\n"
+        "print(hlo.collectives(jax.jit(lambda x: x.sum(0)).lower(x).compile().as_text()))\n"
+        "print(hlo.collectives(jax.jit(lambda x: x * 2).lower(x).compile().as_text()))\n"
+    )
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stdout.splitlines() == ["{'all-reduce f32[6]': 1}", "{}"]
