@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import runpy
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,10 @@ import pytest
 
 from ttt_jax.evaluate.compare import compare
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-import compare as script  # type: ignore[import-not-found]  # scripts/compare.py
+SCRIPT = Path(__file__).parents[1] / "scripts" / "compare.py"
 
 
-def metrics(**solved: dict[str, list[int | None]]) -> dict[str, Any]:
+def metrics(**solved: Mapping[str, Sequence[int | None]]) -> dict[str, Any]:
     """metrics.json of arms given as {task: place of each right answer}."""
     tasks = dict.fromkeys(task for of in solved.values() for task in of)
     return {
@@ -74,7 +75,7 @@ def test_what_cannot_be_compared_is_refused():
 
 def run(monkeypatch: pytest.MonkeyPatch, *argv: object) -> None:
     monkeypatch.setattr(sys, "argv", ["compare.py", *map(str, argv)])
-    script.main()
+    runpy.run_path(str(SCRIPT), run_name="__main__")
 
 
 def test_the_command_reads_run_directories_and_files(tmp_path, monkeypatch, capsys):
