@@ -138,6 +138,15 @@ def test_a_task_whose_files_cannot_be_written_is_not_journaled(tmp_path):
     assert read_journal(tmp_path / "journal.jsonl") == {}
 
 
+@pytest.mark.parametrize("id_", ["../a", "/a", "a/b", "..", ".lock", ""])
+def test_a_task_id_cannot_lead_out_of_the_directory(tmp_path, id_):
+    with RunDir.open(tmp_path / "run", CONFIG, COMMAND) as run:
+        with pytest.raises(ValueError, match="must be a file name"):
+            run.save(record(id_), curves={})
+        assert run.finished() == {}
+    assert [f.name for f in tmp_path.iterdir()] == ["run"]
+
+
 def test_tasks_are_kept_as_plain_json(tmp_path):
     grid = np.array([[1, 2]], np.int8)
     tasks = [Task("b", ((grid, grid),), (grid,), (grid,)), Task("a", (("x", "y"),), ("z",))]

@@ -116,8 +116,13 @@ class RunDir:
           candidates: {arm: [candidate, ..], "scores": {arm: [{answer key: logprob} a query]}}.
           curves: {"step": [..], "loss": [..], "grad_norm": [..], "learning_rate": [..]}.
           adapter: writes the adapter to the file that it is given (.safetensors).
+
+        Raises:
+          ValueError: the task's id cannot be a file name.
         """
         task = record["task"]
+        if task.startswith(".") or Path(task).name != task:
+            raise ValueError(f"task {task!r}: its id names its files, so it must be a file name without a dot first")
         if candidates is not None:
             write_json(self.path / "candidates" / f"{task}.json", candidates)
         if curves is not None:
