@@ -10,9 +10,10 @@ import jax
 
 from ttt_jax.config import RunConfig
 from ttt_jax.evaluate.metrics import compute_metrics
-from ttt_jax.evaluate.report import print_summary, write_report
+from ttt_jax.evaluate.report import write_report
 from ttt_jax.evaluate.saved import SavedRun
 from ttt_jax.evaluate.submission import make_submission
+from ttt_jax.evaluate.summary import print_summary
 from ttt_jax.model.attention import kernel_name
 from ttt_jax.model.io import load_model, parameter_count
 from ttt_jax.pipeline import Interrupted, Solver, solve

@@ -121,7 +121,7 @@ class RunDir:
           ValueError: the task's id cannot be a file name.
         """
         task = record["task"]
-        if task.startswith(".") or Path(task).name != task:
+        if not task or task.startswith(".") or Path(task).name != task:
             raise ValueError(f"task {task!r}: its id names its files, so it must be a file name without a dot first")
         if candidates is not None:
             write_json(self.path / "candidates" / f"{task}.json", candidates)
