@@ -170,7 +170,7 @@ def test_a_run_directory_of_another_config_is_refused_naming_what_differs(config
 
 def breaks_after_five(schedule):
     """An optimizer that ruins the weights in its sixth update."""
-    return optax.sgd(lambda count: jnp.where(count < 5, 1e-3, jnp.inf))
+    return optax.sgd(lambda count: jnp.where(jnp.asarray(count) < 5, 1e-3, jnp.inf))
 
 
 @pytest.mark.parametrize("save_every", [3, 4])

@@ -27,12 +27,16 @@ class MetricsLog:
 
     def __init__(self, run_dir: Path, step: int) -> None:
         kept = [r for r in read_metrics(run_dir) if r["step"] <= step]
-        self._jsonl = (run_dir / "metrics.jsonl").open("w")
-        self._csv_file = (run_dir / "metrics.csv").open("w", newline="")
+        # Written beside the old files and then put in their place: a kill here loses nothing.
+        self._jsonl = (run_dir / "metrics.jsonl.partial").open("w")
+        self._csv_file = (run_dir / "metrics.csv.partial").open("w", newline="")
         self._csv: csv.DictWriter[str] = csv.DictWriter(self._csv_file, list(COLUMNS))
         self._csv.writeheader()
         for record in kept:
             self._append(record)
+        self._csv_file.flush()
+        for name in ("metrics.jsonl", "metrics.csv"):
+            (run_dir / f"{name}.partial").replace(run_dir / name)
         self._board = None
         try:
             board = importlib.import_module("tensorboardX")

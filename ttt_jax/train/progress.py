@@ -23,14 +23,18 @@ class Progress:
     """
 
     def __init__(
-        self, config: TrainConfig, step: int, tokens: int, log: MetricsLog, schedule: Callable[[Any], Any]
+        self, config: TrainConfig, meta: dict[str, Any], log: MetricsLog, schedule: Callable[[Any], Any]
     ) -> None:
         self._config, self._log, self._schedule = config, log, schedule
-        self.tokens = tokens
-        """Real (not padding) tokens trained on since step 0."""
+        self._step: int = meta["step"]
+        self._tokens: int = meta["tokens"]
         self._compiled: set[int] = set()
-        self._began = time.monotonic()
-        self._start_window(step)
+        self._began = time.monotonic() - 60 * meta["minutes"]
+        self._start_window(self._step)
+
+    def meta(self) -> dict[str, Any]:
+        """What a checkpoint keeps: steps, real (not padding) tokens and wall time since step 0, restarts included."""
+        return {"step": self._step, "tokens": self._tokens, "minutes": (time.monotonic() - self._began) / 60}
 
     def _start_window(self, step: int) -> None:
         self._window_step, self._window_began = step, time.monotonic()
@@ -70,7 +74,8 @@ class Progress:
         self._paused += time.monotonic() - began
 
     def step_done(self, step: int, batch: Batch, values: dict[str, float]) -> None:
-        self.tokens += batch.real_tokens
+        self._step = step
+        self._tokens += batch.real_tokens
         self._real += batch.real_tokens
         self._padded += batch.tokens.size
         self._cpu += batch.seconds
@@ -92,13 +97,13 @@ class Progress:
             "loss": self._loss / count,
             "grad_norm": self._grad_norm / count,
             "learning_rate": float(self._schedule(step - 1)),
-            "tokens": self.tokens,
+            "tokens": self._tokens,
             "tokens_per_second": self._real / seconds,
             "wait": min(1.0, self._waited / seconds),
             "fill": self._real / self._padded,
             "failed_pairs": self._failed / max(1, self._failed + self._pairs),
             "worker_tokens_per_second": self._real / max(1e-9, self._cpu),
-            "minutes": (time.monotonic() - self._began) / 60,
+            "minutes": self.meta()["minutes"],
         }
         self._log.write(record)
         print(
@@ -110,7 +115,7 @@ class Progress:
         )
 
     def evaluated(self, step: int, results: dict[str, float]) -> None:
-        self._log.write({"step": step, "kind": "eval", "tokens": self.tokens, **results})
+        self._log.write({"step": step, "kind": "eval", "tokens": self._tokens, **results})
         print(
             f"step {step}: held-out generators: loss {results['held_out_loss']:.4f}, "
             f"exact {results['held_out_exact']:.1%}; training generators, fresh pairs: "

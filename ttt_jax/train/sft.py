@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -67,18 +67,18 @@ def train(config: TrainConfig, stop: Callable[[], bool] = lambda: False) -> Stat
 
     state = jax.device_put(initial_state(config, model), everywhere)
     checkpoints = Checkpoints(run_dir / "checkpoints", config.keep)
-    step, tokens = 0, 0
+    meta: dict[str, Any] = {"step": 0, "tokens": 0, "minutes": 0.0}
     if checkpoints.latest is not None:
         state, meta = checkpoints.restore(state)
-        step, tokens = meta["step"], meta["tokens"]
-        print(f"resuming {run_dir} after step {step}", flush=True)
+        print(f"resuming {run_dir} after step {meta['step']}", flush=True)
+    step: int = meta["step"]
     print(
         f"{parameter_count(state.ema) / 1e6:.1f}M parameters, {dtype.name} compute, "
         f"{jax.device_count()} x {jax.devices()[0].device_kind}, {config.workers} data workers",
         flush=True,
     )
     log = MetricsLog(run_dir, step)
-    progress = Progress(config, step, tokens, log, make_schedule(config.optimizer, config.steps))
+    progress = Progress(config, meta, log, make_schedule(config.optimizer, config.steps))
     expand_batch = partial(expand, role_weights=role_weights(config.data))
     train_step = make_train_step(config, model, expand_batch)
     scores = make_last_pair_scores(model, expand_batch)
@@ -102,7 +102,7 @@ def train(config: TrainConfig, stop: Callable[[], bool] = lambda: False) -> Stat
             return
         if not all_finite(state):
             raise NonFinite(f"weights are not finite after step {step}; {last_good(checkpoints)}")
-        checkpoints.save(step, state, {"step": step, "tokens": progress.tokens})
+        checkpoints.save(step, state, progress.meta())
         save_model(run_dir / "model", config.model, state.ema)
 
     pending: deque[tuple[int, Batch, dict[str, jax.Array]]] = deque()
@@ -182,14 +182,14 @@ def role_weights(data: ReArcConfig) -> np.ndarray:
     return weights
 
 
-def expand(compact: dict[str, jax.Array], role_weights: np.ndarray) -> dict[str, jax.Array]:
+def expand(compact: Mapping[str, jax.Array | np.ndarray], role_weights: np.ndarray) -> dict[str, jax.Array]:
     """On the device: a compact batch (`data.Batch.arrays`) to the arrays that losses and the model take."""
     index = jnp.broadcast_to(jnp.arange(compact["tokens"].shape[1], dtype=jnp.int32), compact["tokens"].shape)
     places = (index, compact["rows"].astype(jnp.int32), compact["cols"].astype(jnp.int32))
     return {
-        "tokens": compact["tokens"].astype(jnp.int32),
+        "tokens": jnp.asarray(compact["tokens"], jnp.int32),
         "positions": jnp.stack(places, axis=-1),
-        "weights": jnp.asarray(role_weights)[compact["roles"]],
+        "weights": jnp.asarray(role_weights)[jnp.asarray(compact["roles"])],
     }
 
 
