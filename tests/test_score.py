@@ -1,6 +1,7 @@
 """Likelihoods of given answers, against sums made by hand from the model's logits."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from ttt_jax.config import DecodeConfig, LoraConfig
 from ttt_jax.decode.generate import Prompts, generate
 from ttt_jax.decode.score import score, score_candidates
 from ttt_jax.decode.views import make_views
+from ttt_jax.model.decoder import Decoder
 from ttt_jax.model.lora import init_adapter
 from ttt_jax.tasks.arc import ArcDomain
 from ttt_jax.tasks.task import Task
@@ -42,7 +44,7 @@ def all_logprobs(model, variables, tokens, positions):
     return jax.nn.log_softmax(model.apply(variables, tokens[None], positions[None])[0])
 
 
-def by_hand(tiny_model, adapters, t, tokens, positions, weights):
+def by_hand(tiny_model: tuple[Decoder, Any], adapters, t, tokens, positions, weights):
     """One sequence, from the logits of the plain call."""
     model, base = tiny_model
     variables = {"params": base}
@@ -56,7 +58,7 @@ def by_hand(tiny_model, adapters, t, tokens, positions, weights):
 
 
 @pytest.mark.parametrize("adapted", [True, False])
-def test_score_is_the_weighted_sum_of_log_probabilities(tiny_model, adapters, adapted):
+def test_score_is_the_weighted_sum_of_log_probabilities(tiny_model: tuple[Decoder, Any], adapters, adapted):
     adapters = adapters if adapted else None
     rng = np.random.default_rng(0)
     shape = (T, 3, 10)
@@ -70,7 +72,7 @@ def test_score_is_the_weighted_sum_of_log_probabilities(tiny_model, adapters, ad
         np.testing.assert_allclose(got[t, r], expected, rtol=1e-4)
 
 
-def test_padding_and_broken_neighbours_leave_a_score_unchanged(tiny_model, adapters):
+def test_padding_and_broken_neighbours_leave_a_score_unchanged(tiny_model: tuple[Decoder, Any], adapters):
     rng = np.random.default_rng(0)
     tokens = rng.integers(0, 16, (T, 2, 12)).astype(np.int32)
     positions = np.zeros((T, 2, 12, 3), np.int32)
@@ -86,7 +88,7 @@ def test_padding_and_broken_neighbours_leave_a_score_unchanged(tiny_model, adapt
     assert np.isnan(got[1]).all()
 
 
-def expected_candidate_score(tiny_model, adapters, t, views, answer):
+def expected_candidate_score(tiny_model: tuple[Decoder, Any], adapters, t, views, answer):
     """Each view's prompt with the answer written after it, summed over views."""
     total = 0.0
     for view in views:
@@ -104,7 +106,9 @@ def expected_candidate_score(tiny_model, adapters, t, views, answer):
     return total
 
 
-def test_a_candidates_score_sums_over_views_the_likelihood_of_its_answer_alone(tiny_model, adapters, monkeypatch):
+def test_a_candidates_score_sums_over_views_the_likelihood_of_its_answer_alone(
+    tiny_model: tuple[Decoder, Any], adapters, monkeypatch
+):
     # Little batches, so that rows of one answer lie in several of them.
     monkeypatch.setattr(scoring, "SCORE_TOKENS", 2 * 4 * 96)
     config = DecodeConfig(views=3)
@@ -119,7 +123,7 @@ def test_a_candidates_score_sums_over_views_the_likelihood_of_its_answer_alone(t
         np.testing.assert_allclose(got[t][ARC.key(answers[t][i])], expected, rtol=1e-4)
 
 
-def test_a_decoded_answer_scores_what_decoding_said(tiny_model, adapters):
+def test_a_decoded_answer_scores_what_decoding_said(tiny_model: tuple[Decoder, Any], adapters):
     # A grammar-bound greedy answer may be unlikely, its log-probability is the model's all the same.
     task, _ = make_task(2)
     views = [[view] for view in make_views(task, 0, ARC, DecodeConfig(views=T), seed=0)]
@@ -131,7 +135,7 @@ def test_a_decoded_answer_scores_what_decoding_said(tiny_model, adapters):
         *tiny_model, adapters, prompts, ARC.syntax, stop_token=ARC.stop_token, pad_token=ARC.pad_token,
         max_new_tokens=931, chunk=930, temperature=2.0, grammar=True, keys=np.ones((T, 1, 2), np.uint32),
     )  # fmt: skip
-    answers = [ARC.parse(out.tokens[t, 0, : out.lengths[t, 0]]) for t in range(T)]
+    answers = [ARC.parse(out.tokens[t, 0, : out.lengths[t, 0]].tolist()) for t in range(T)]
     inverted = [[view.transform.invert(answer)] for (view,), answer in zip(views, answers, strict=True)]
     got = score_candidates(*tiny_model, adapters, views, inverted, ARC, lengths=(96, 256))
     for t in range(T):
@@ -139,7 +143,7 @@ def test_a_decoded_answer_scores_what_decoding_said(tiny_model, adapters):
         np.testing.assert_allclose(next(iter(got[t].values())), out.logprobs[t, 0], rtol=1e-4)
 
 
-def test_queries_without_answers_score_nothing(tiny_model, adapters):
+def test_queries_without_answers_score_nothing(tiny_model: tuple[Decoder, Any], adapters):
     task, grids = make_task(0)
     views = make_views(task, 0, ARC, DecodeConfig(views=2), seed=0)
     assert score_candidates(*tiny_model, adapters, [views, views], [[], []], ARC, lengths=(96,)) == [{}, {}]
@@ -148,7 +152,7 @@ def test_queries_without_answers_score_nothing(tiny_model, adapters):
     assert len(one[1]) == 1
 
 
-def test_an_answer_that_reaches_beyond_the_largest_bucket_is_scored_all_the_same(tiny_model):
+def test_an_answer_that_reaches_beyond_the_largest_bucket_is_scored_all_the_same(tiny_model: tuple[Decoder, Any]):
     task, _ = make_task(0)
     views = make_views(task, 0, ARC, DecodeConfig(views=1), seed=0)
     large = np.zeros((12, 12), np.int8)

@@ -44,13 +44,14 @@ def test_every_prompt_is_the_transformed_task_with_its_query_open():
         expected = ARC.encode(shown.demos, shown.queries[0])
         np.testing.assert_array_equal(view.prompt.tokens, expected.tokens)
         np.testing.assert_array_equal(view.prompt.positions, expected.positions)
-        assert shown.answers is not None
+        assert shown.answers
+        assert task.answers
         np.testing.assert_array_equal(view.transform.invert(shown.answers[0]), task.answers[0])
 
 
 def test_views_do_not_depend_on_the_answers():
     seen, hidden = make_task(), make_task(answers=False)
-    other = dataclasses.replace(seen, answers=tuple(np.zeros((30, 30), np.int8) for _ in seen.answers))
+    other = dataclasses.replace(seen, answers=tuple(np.zeros((30, 30), np.int8) for _ in seen.queries))
     for task in (hidden, other):
         for a, b in zip(make_views(seen, 0, ARC, CONFIG, 0), make_views(task, 0, ARC, CONFIG, 0), strict=True):
             assert a.transform == b.transform

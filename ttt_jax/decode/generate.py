@@ -9,6 +9,7 @@ samples), P prompt length, N longest answer, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -73,8 +74,7 @@ class Rules:
     grammar: bool
 
 
-@flax.struct.dataclass
-class DecodeState:
+class DecodeState(flax.struct.PyTreeNode):
     """A decoding batch between chunks; every chunk takes it over (donated) and returns the next.
 
     Attributes:
@@ -184,7 +184,8 @@ def prefill(
         cache = Cache.empty(model.config, rows, P, model.dtype)
         hidden, cache = model.apply(collections, tokens, positions, None, cache, method="hidden")
         hidden = jnp.take_along_axis(hidden, last[:, None, None], axis=1)
-        return model.apply(collections, hidden, method="logits")[:, 0], cache.keys, cache.values
+        logits: Any = model.apply(collections, hidden, method="logits")
+        return logits[:, 0], cache.keys, cache.values
 
     def read_block(i, filled):
         start = i * rows
@@ -229,7 +230,8 @@ def decode_chunk(model: Decoder, base: Any, adapters: Any | None, state: DecodeS
         """One token of all rows of one task."""
         collections = variables(base, adapter)
         hidden, cache = model.apply(collections, token[:, None], position[:, None], None, cache, method="hidden")
-        return model.apply(collections, hidden, method="logits")[:, 0], cache
+        logits: Any = model.apply(collections, hidden, method="logits")
+        return logits[:, 0], cache
 
     step = jax.vmap(step, in_axes=(0, _CACHE_AXES, 0, 0), out_axes=(0, _CACHE_AXES))
 
@@ -262,7 +264,7 @@ def _take_token(state: DecodeState, logits: Float[Array, "T R V"], rules: Rules)
     )
 
 
-def _rows(f):
+def _rows(f: Callable[..., Any]) -> Callable[..., Any]:
     """A function of one row, mapped over tasks and rows."""
     return jax.vmap(jax.vmap(f))
 

@@ -45,7 +45,7 @@ def choose(
     logits: Float[Array, " vocab"],
     legal: Bool[Array, " vocab"] | None,
     key: UInt32[Array, " 2"],
-    count: Int[Array, ""],
+    count: Int[Array, ""] | int,
     sampling: Sampling,
 ) -> tuple[Int[Array, ""], Float[Array, ""], Bool[Array, ""]]:
     """The next token of one row.

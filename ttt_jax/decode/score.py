@@ -54,7 +54,7 @@ def _score(model: Decoder, base: Any, adapters: Any | None, tokens, positions, w
         # target of weight 0, so that lengths stay those of the buckets.
         targets = jnp.roll(tokens, -1, axis=1)
         weights = jnp.roll(weights, -1, axis=1).at[:, -1].set(0.0)
-        logprobs = model.apply(collections, hidden, targets, method="token_logprobs")
+        logprobs: Any = model.apply(collections, hidden, targets, method="token_logprobs")
         return jnp.sum(jnp.where(weights == 0, 0.0, weights * logprobs), axis=1)
 
     return jax.vmap(one_task)(adapters, tokens, positions, weights)
