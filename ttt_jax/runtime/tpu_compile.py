@@ -109,7 +109,8 @@ def _adaptation(model: Decoder, base: Any, domain: Domain, config: RunConfig, me
         "positions": jax.ShapeDtypeStruct((*shape, domain.position_axes), jnp.int32),
         "weights": jax.ShapeDtypeStruct(shape, jnp.float32),
     }
-    lowered = adapter.chunk.lower(_placed(state, mesh), adapter.frozen, _placed(batch, mesh))
+    chunk: Any = adapter.chunk
+    lowered = chunk.lower(_placed(state, mesh), adapter.frozen, _placed(batch, mesh))
     return _describe(f"adapt, {adapt.chunk} steps of {adapt.batch_size} x {length}", tasks, lowered.compile())
 
 
@@ -124,11 +125,8 @@ def _decoding(model: Decoder, base: Any, domain: Domain, config: RunConfig, mesh
     adapters = _placed(
         jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, model.dtype), state.train.trainable["lora"]), mesh
     )
-    prompts = Prompts(
-        jax.ShapeDtypeStruct((tasks, rows, length), jnp.int32),
-        jax.ShapeDtypeStruct((tasks, rows, length, domain.position_axes), jnp.int32),
-        jax.ShapeDtypeStruct((tasks, rows), jnp.int32),
-    )
+    shapes = [(tasks, rows, length), (tasks, rows, length, domain.position_axes), (tasks, rows)]
+    prompts = Prompts(*(jax.ShapeDtypeStruct(shape, jnp.int32) for shape in shapes))  # pyright: ignore[reportArgumentType]
     inputs = (
         base, adapters, _placed(prompts, mesh),
         _placed(jax.ShapeDtypeStruct((tasks, rows, 2), jnp.uint32), mesh),
