@@ -54,7 +54,8 @@ def base(model):
 @pytest.fixture(scope="module")
 def adapters(tiny_config):
     one = jax.eval_shape(lambda: init_adapter(jax.random.key(0), tiny_config, LoraConfig(rank=4)))
-    return random_tree(jax.tree.map(lambda x: jax.ShapeDtypeStruct((T, *x.shape), x.dtype), one), 1, 1.0)
+    stacked = jax.tree.map(lambda x: jax.ShapeDtypeStruct((T, *x.shape), x.dtype), one)
+    return {"lora": random_tree(stacked, 1, 1.0)}
 
 
 def make_prompts(seed=0):
@@ -114,7 +115,7 @@ def naive(model, base, adapters, prompts, steps, grammar):
 
     @jax.jit
     def logits_at(adapter, tokens, positions, last):
-        variables = {"params": base} if adapter is None else {"params": base, "lora": adapter}
+        variables = {"params": base} if adapter is None else {"params": base, **adapter}
         return jax.nn.log_softmax(model.apply(variables, tokens[None], positions[None])[0, last])
 
     out_tokens = np.full((T, R, steps), PAD, np.int32)
@@ -163,6 +164,16 @@ def test_decoding_equals_a_loop_without_a_cache_token_by_token(model, base, adap
     # The case is worth something: rows differ, also in where they stop.
     assert len(np.unique(tokens.reshape(T * R, -1), axis=0)) > R
     assert len(np.unique(lengths)) >= R
+
+
+def test_tasks_with_weights_of_their_own_decode_by_them(model, base):
+    """Full-weight adaptation: every task brings its own parameters, the shared base plays no part."""
+    own = {"params": jax.tree.map(lambda x: jnp.stack([x * (1 + 0.2 * t) for t in range(T)]), base)}
+    prompts = make_prompts()
+    tokens, _, lengths = naive(model, base, own, prompts, N, True)
+    got = run(model, jax.tree.map(jnp.zeros_like, base), own, prompts)
+    np.testing.assert_array_equal(got.lengths, lengths)
+    np.testing.assert_array_equal(got.tokens, tokens)
 
 
 def test_the_chunk_size_changes_nothing_and_the_cache_doubles_its_room(model, base, adapters, monkeypatch):

@@ -26,7 +26,7 @@ T = 2
 def adapters(tiny_config):
     one = jax.eval_shape(lambda: init_adapter(jax.random.key(0), tiny_config, LoraConfig(rank=4)))
     rng = np.random.default_rng(1)
-    return jax.tree.map(lambda x: jnp.asarray(0.3 * rng.normal(size=(T, *x.shape)), jnp.float32), one)
+    return {"lora": jax.tree.map(lambda x: jnp.asarray(0.3 * rng.normal(size=(T, *x.shape)), jnp.float32), one)}
 
 
 def make_task(seed):
@@ -49,7 +49,7 @@ def by_hand(tiny_model: tuple[Decoder, Any], adapters, t, tokens, positions, wei
     model, base = tiny_model
     variables = {"params": base}
     if adapters is not None:
-        variables["lora"] = jax.tree.map(lambda x: x[t], adapters)
+        variables |= jax.tree.map(lambda x: x[t], adapters)
     # Zeros behind the sequence, which what precedes them does not see: one shape to compile.
     room = 320 - len(tokens)
     padded = np.pad(tokens, (0, room)), np.pad(positions, ((0, room), (0, 0)))

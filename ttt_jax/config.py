@@ -130,7 +130,7 @@ class DecodeConfig:
     grammar: bool = True
     """Only tokens that the domain's syntax allows."""
     chunk: int = 128
-    """New tokens per jitted call; the cache grows by this much at a time."""
+    """The cache starts with room for so many new tokens and doubles that room whenever it is full."""
     slots: int = 20
     """Queries decoded side by side."""
     max_new_tokens: int | None = None

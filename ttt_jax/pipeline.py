@@ -58,6 +58,7 @@ class Solver:
         self.compile_log, self.progress, self.interrupted = compile_log, progress, interrupted
         self.adapter = Adapter(model, base, config.adapt, config.seed, domain.pad_token)
         self.model = self.adapter.model
+        self.compiled: set[str] = set()
 
     def solve(self, group: Group) -> Iterator[dict[str, Any]]:
         """Answers the tasks of a group: in-context first, then adapted.
@@ -86,6 +87,7 @@ class Solver:
             self.leave_if_asked()
 
         with self.progress.stage("adapt", detail, units=len(group.tasks) * config.steps):
+            self.now(f"adapting on {group.train_length} tokens")
             streams = [planned.examples for planned in group.tasks if planned.examples]
             return self.adapter.adapt([p.task.id for p in group.tasks], streams, group.train_length, on_chunk)
 
@@ -96,8 +98,9 @@ class Solver:
         detail = f"{len(queries)} queries x {config.decode.views} views, {arm}, {group.prompt_length} tokens"
         with self.progress.stage("decode", detail, units=len(queries)), self.timed() as decoding:
             candidates = decode_candidates(
-                self.model, self.base, trainable, queries, self.domain, config.decode, group.prompt_length, config.seed
-            )
+                self.model, self.base, trainable, queries, self.domain, config.decode, group.prompt_length, config.seed,
+                on_stage=lambda text: self.now(f"{arm}: {text}"),
+            )  # fmt: skip
             self.progress.advance(len(queries))
         self.leave_if_asked()
         with self.timed() as selecting:
@@ -145,7 +148,7 @@ class Solver:
                 batch = queries[start : start + slots]
                 index = np.zeros(slots, np.int32)
                 index[: len(batch)] = [slot for slot, _ in batch]
-                adapters = None if trainable is None else take_slots(trainable["lora"], index)
+                adapted = None if trainable is None else take_slots(trainable, index)
                 empty = [[]] * (slots - len(batch))
                 answers = [
                     most_voted(of_query, self.domain, select.score_candidates)
@@ -153,7 +156,7 @@ class Solver:
                 ]
                 views = [*(views for _, views in batch), *empty]
                 found = score_candidates(
-                    self.model, self.base, adapters, views, [*answers, *empty], self.domain, self.config.lengths
+                    self.model, self.base, adapted, views, [*answers, *empty], self.domain, self.config.lengths
                 )
                 scores += found[: len(batch)]
         return scores
@@ -165,6 +168,12 @@ class Solver:
         seconds = [0.0]
         yield lambda: seconds[0]
         seconds[0] = max(0.0, time.perf_counter() - began - (self.compile_log.seconds - compiled))
+
+    def now(self, program: str) -> None:
+        """Says what runs, or, the first time, what is being compiled."""
+        new = program not in self.compiled
+        self.compiled.add(program)
+        self.progress.now(f"{'compiling: ' if new else ''}{program}", keep=new)
 
     def leave_if_asked(self) -> None:
         if self.interrupted():

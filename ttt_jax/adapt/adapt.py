@@ -53,7 +53,9 @@ class Adapter:
     def __init__(self, model: Any, base: Any, config: AdaptConfig, seed: int, pad_token: int):
         self.config, self.base, self.seed, self.pad_token = config, base, seed, pad_token
         self.model = model.clone(lora_scale=config.lora.scale, remat=config.remat)
-        self.rates = np.asarray(jax.vmap(make_schedule(config.optimizer, config.steps))(jnp.arange(config.steps))).tolist()
+        self.rates = np.asarray(
+            jax.vmap(make_schedule(config.optimizer, config.steps))(jnp.arange(config.steps))
+        ).tolist()
         self.tx = make_optimizer(config.optimizer, config.steps)
         self.chunk: AdaptChunk = make_adapt_chunk(get_loss(config.loss), self.tx, self.model, config.stop_loss)
         self.start = jax.jit(self._start)

@@ -100,9 +100,7 @@ def make_adapt_chunk(
         stepped = state.active & finite
         train = jax.tree.map(partial(jnp.where, stepped), train, state.train)
         first = jnp.isinf(state.smoothed_loss)
-        smoothed = jnp.where(
-            first, value, state.smoothed_loss + LOSS_SMOOTHING * (value - state.smoothed_loss)
-        )
+        smoothed = jnp.where(first, value, state.smoothed_loss + LOSS_SMOOTHING * (value - state.smoothed_loss))
         smoothed = jnp.where(stepped, smoothed, state.smoothed_loss)
         done = state.done | (train.step >= state.max_steps)
         if stop_loss is not None:

@@ -55,9 +55,7 @@ def bucket(length: int, buckets: Sequence[int]) -> int | None:
     return min((b for b in buckets if b >= length), default=None)
 
 
-def plan_groups(
-    tasks: Sequence[Task], domain: Domain, config: RunConfig
-) -> tuple[tuple[Group, ...], dict[str, str]]:
+def plan_groups(tasks: Sequence[Task], domain: Domain, config: RunConfig) -> tuple[tuple[Group, ...], dict[str, str]]:
     """Sorts tasks into groups of like length.
 
     The plan depends on the tasks and the config only, never on what a run has

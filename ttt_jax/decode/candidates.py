@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -26,6 +26,7 @@ def decode_candidates(
     config: DecodeConfig,
     length: int,
     seed: int,
+    on_stage: Callable[[str], None] = lambda stage: None,
 ) -> list[list[Candidate]]:
     """Decodes every view of every query and maps the answers back.
 
@@ -38,6 +39,7 @@ def decode_candidates(
       config: views, samples, temperature, slots.
       length: prompts are padded to this many tokens.
       seed: of sampling.
+      on_stage: see `generate`.
 
     Returns:
       The candidates of each query, view by view, those that did not parse included.
@@ -47,14 +49,14 @@ def decode_candidates(
         batch = queries[start : start + config.slots]
         slots = np.zeros(config.slots, np.int32)
         slots[: len(batch)] = [slot for slot, _ in batch]
-        adapters = None if trainable is None else take_slots(trainable["lora"], slots)
+        adapted = None if trainable is None else take_slots(trainable, slots)
         views = [views for _, views in batch]
         generated = generate(
-            model, base, adapters, prompts(views, domain, config, length), domain.syntax,
+            model, base, adapted, prompts(views, domain, config, length), domain.syntax,
             stop_token=domain.stop_token, pad_token=domain.pad_token,
             max_new_tokens=config.max_new_tokens or domain.max_answer_tokens,
             chunk=config.chunk, temperature=config.temperature, top_p=config.top_p,
-            grammar=config.grammar, keys=row_keys(views, config, seed),
+            grammar=config.grammar, keys=row_keys(views, config, seed), on_stage=on_stage,
         )  # fmt: skip
         for q, of_query in enumerate(views):
             candidates.append([])

@@ -10,6 +10,7 @@ samples), P prompt length, N longest answer, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -101,7 +102,7 @@ class DecodeState(flax.struct.PyTreeNode):
 def generate(
     model: Decoder,
     base: Any,
-    adapters: Any | None,
+    adapted: Any | None,
     prompts: Prompts,
     syntax: Syntax,
     *,
@@ -113,6 +114,7 @@ def generate(
     top_p: float = 1.0,
     grammar: bool = False,
     keys: UInt32[np.ndarray, "T R 2"] | None = None,
+    on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Generated:
     """Continues every prompt until its stop token or `max_new_tokens`.
 
@@ -122,7 +124,8 @@ def generate(
     Args:
       model: the decoder; its dtype is the compute type.
       base: parameters shared by all tasks.
-      adapters: adapters stacked along a leading task axis; None decodes the base alone (in-context).
+      adapted: variables of each task, stacked along a leading axis: {"lora": adapted}, or
+        {"params": ...} after full-weight adaptation; None is the base alone (in-context).
       prompts: T x R right-padded prompts.
       syntax: gives positions and legal tokens.
       stop_token: ends a row.
@@ -133,6 +136,7 @@ def generate(
       top_p: nucleus, 1 for none.
       grammar: choose legal tokens only, as `syntax.legal` says.
       keys: random keys of the rows; needed above temperature 0.
+      on_stage: told what runs next; each text stands for one compiled program.
 
     Raises:
       ValueError: for options out of range, or sampling without keys.
@@ -144,16 +148,16 @@ def generate(
     if keys is None:
         keys = np.zeros((*prompts.lengths.shape, 2), np.uint32)
     rules = Rules(syntax, stop_token, pad_token, Sampling(temperature, top_p), grammar)
-    base, adapters = cast(base, model.dtype), cast(adapters, model.dtype)
+    base, adapted = cast(base, model.dtype), cast(adapted, model.dtype)
 
     width = prompts.tokens.shape[-1]
     room = min(chunk, max_new_tokens - 1)  # the last token is never read, so it needs no slot
-    state = prefill(model, base, adapters, prompts, keys, rules=rules, slots=width + room, longest=max_new_tokens)
+    state = prefill(model, base, adapted, prompts, keys, rules=rules, slots=width + room, longest=max_new_tokens)
     while not (state.count >= max_new_tokens or state.done.all()):
         if state.cache.length == state.cache.slots:
             room = min(2 * room, max_new_tokens - 1)
             state = state.replace(cache=state.cache.grow(width + room))
-        state = decode_chunk(model, base, adapters, state, rules=rules)
+        state = decode_chunk(model, base, adapted, state, rules=rules)
     return Generated(*(np.asarray(x) for x in (state.tokens, state.logprobs, state.lengths)))
 
 
@@ -161,7 +165,7 @@ def generate(
 def prefill(
     model: Decoder,
     base: Any,
-    adapters: Any | None,
+    adapted: Any | None,
     prompts: Prompts,
     keys: UInt32[Array, "T R 2"],
     *,
@@ -190,7 +194,7 @@ def prefill(
     def read_block(i, filled):
         start = i * rows
         block = [jax.lax.dynamic_slice_in_dim(x, start, rows, 1) for x in (prompts.tokens, prompts.positions, last)]
-        new = jax.vmap(read)(adapters, *block)
+        new = jax.vmap(read)(adapted, *block)
         return jax.tree.map(lambda old, x: jax.lax.dynamic_update_slice_in_dim(old, x, start, 1), filled, new)
 
     empty = jax.vmap(lambda _: Cache.empty(model.config, R, slots, model.dtype))(jnp.arange(T))
@@ -218,7 +222,7 @@ def prefill(
 
 
 @partial(jax.jit, static_argnames=("model", "rules"), donate_argnames="state")
-def decode_chunk(model: Decoder, base: Any, adapters: Any | None, state: DecodeState, *, rules: Rules) -> DecodeState:
+def decode_chunk(model: Decoder, base: Any, adapted: Any | None, state: DecodeState, *, rules: Rules) -> DecodeState:
     """Adds tokens until every row is done, the cache is full or the answers are as long as they may be.
 
     The loop is outside and the map over tasks inside: the other way round,
@@ -240,7 +244,7 @@ def decode_chunk(model: Decoder, base: Any, adapters: Any | None, state: DecodeS
 
     def body(state: DecodeState) -> DecodeState:
         position = _rows(rules.syntax.position)(state.syntax)
-        logits, cache = step(adapters, state.cache, state.token, position)
+        logits, cache = step(adapted, state.cache, state.token, position)
         return _take_token(state.replace(cache=cache), logits, rules)
 
     return jax.lax.while_loop(unfinished, body, state)

@@ -7,9 +7,12 @@ from typing import Any
 import jax
 
 
-def variables(base: Any, adapter: Any | None) -> dict[str, Any]:
-    """The collections of `model.apply`; no adapter means the base alone, not an adapter of zeros."""
-    return {"params": base} if adapter is None else {"params": base, "lora": adapter}
+def variables(base: Any, adapted: Any | None) -> dict[str, Any]:
+    """The collections of `model.apply`: the base, and over it what a task has adapted.
+
+    None means the base alone, not an adapter of zeros.
+    """
+    return {"params": base, **(adapted or {})}
 
 
 @jax.jit(static_argnames="dtype")

@@ -25,7 +25,7 @@ SCORE_TOKENS = 1 << 16
 def score(
     model: Decoder,
     base: Any,
-    adapters: Any | None,
+    adapted: Any | None,
     tokens: Int[np.ndarray, "T R L"],
     positions: Int[np.ndarray, "T R L axes"],
     weights: Float[np.ndarray, "T R L"],
@@ -35,18 +35,19 @@ def score(
     Args:
       model: the decoder; its dtype is the compute type.
       base: parameters shared by all tasks.
-      adapters: adapters stacked along a leading task axis; None scores with the base alone.
+      adapted: variables of each task, stacked along a leading axis: {"lora": adapted}, or
+        {"params": ...} after full-weight adaptation; None is the base alone (in-context).
       tokens: right-padded sequences of T tasks; padding has weight 0.
       positions: as the model takes them.
       weights: weights[t, r, i] times log p(tokens[t, r, i] | what precedes it)
         is summed over i; the first token cannot be predicted and is ignored.
     """
-    base, adapters = cast(base, model.dtype), cast(adapters, model.dtype)
-    return np.asarray(_score(model, base, adapters, tokens, positions, weights))
+    base, adapted = cast(base, model.dtype), cast(adapted, model.dtype)
+    return np.asarray(_score(model, base, adapted, tokens, positions, weights))
 
 
 @partial(jax.jit, static_argnames="model")
-def _score(model: Decoder, base: Any, adapters: Any | None, tokens, positions, weights) -> Float[Array, "T R"]:
+def _score(model: Decoder, base: Any, adapted: Any | None, tokens, positions, weights) -> Float[Array, "T R"]:
     def one_task(adapter, tokens, positions, weights):
         collections = variables(base, adapter)
         hidden, _ = model.apply(collections, tokens, positions, method="hidden")
@@ -57,13 +58,13 @@ def _score(model: Decoder, base: Any, adapters: Any | None, tokens, positions, w
         logprobs: Any = model.apply(collections, hidden, targets, method="token_logprobs")
         return jnp.sum(jnp.where(weights == 0, 0.0, weights * logprobs), axis=1)
 
-    return jax.vmap(one_task)(adapters, tokens, positions, weights)
+    return jax.vmap(one_task)(adapted, tokens, positions, weights)
 
 
 def score_candidates(
     model: Decoder,
     base: Any,
-    adapters: Any | None,
+    adapted: Any | None,
     views: Sequence[Sequence[View]],
     answers: Sequence[Sequence[Answer]],
     domain: Domain,
@@ -76,7 +77,7 @@ def score_candidates(
     2025). All sequences go through in a few batches of one shape a length.
 
     Args:
-      model, base, adapters: as for `score`; adapter t belongs to query t.
+      model, base, adapted: as for `score`; entry t belongs to query t.
       views: of T queries.
       answers: of the same queries, each in its task's own frame (`select.likelihood.most_voted`).
       domain: writes answers and gives them their keys.
@@ -85,7 +86,7 @@ def score_candidates(
     Returns:
       For each query, nats by `domain.key(answer)`.
     """
-    base, adapters = cast(base, model.dtype), cast(adapters, model.dtype)
+    base, adapted = cast(base, model.dtype), cast(adapted, model.dtype)
     rows = [
         # Longest first, so that later batches are shorter.
         sorted((_row(view, answer, domain) for answer in of_query for view in views[t]), key=lambda r: -len(r.written))
@@ -102,7 +103,7 @@ def score_candidates(
         fitting = max(1, SCORE_TOKENS // (length * len(rows)))
         block = min(1 << (fitting.bit_length() - 1), 1 << (most - 1).bit_length())
         batch = [of_query[start : start + block] for of_query in rows]
-        scores = score(model, base, adapters, *_pad(batch, block, length, domain))
+        scores = score(model, base, adapted, *_pad(batch, block, length, domain))
         for part, of_query, values in zip(parts, batch, scores, strict=True):
             for row, value in zip(of_query, values, strict=False):
                 part[row.key].append(float(value))

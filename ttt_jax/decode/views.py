@@ -33,7 +33,7 @@ def make_views(task: Task, query: int, domain: Domain, config: DecodeConfig, see
     every arm, whatever is decoded beside it. Answers are never looked at.
 
     Returns:
-      At most `config.views` views; fewer where the transforms have no more distinct ones.
+      `config.views` views; they repeat once the transforms have no more distinct ones.
 
     Raises:
       IndexError: where the task has no such query.

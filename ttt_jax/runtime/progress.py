@@ -120,6 +120,13 @@ class Progress:
             share = f"{self._stage_done / self._stage_units:.0%}" if self._stage_units else f"{self._stage_done:g} done"
             self._line(f"  {self._stage} {share}{', ' + note if note else ''}  ({self._summary()})")
 
+    def now(self, text: str, keep: bool = False) -> None:
+        """What the open stage is doing, such as compiling; where nothing can be redrawn, printed if it is to `keep`."""
+        if self._bars:
+            self._bars.update(self._now, note=text)
+        elif keep:
+            self._line(f"  {text}")
+
     def task_done(self, count: int = 1) -> None:
         """So many more tasks are finished."""
         self.tasks_done += count

@@ -123,7 +123,7 @@ def _decoding(model: Decoder, base: Any, domain: Domain, config: RunConfig, mesh
     adapter = Adapter(model, base, config.adapt, config.seed, domain.pad_token)
     state = jax.eval_shape(adapter.start, base, np.zeros(tasks, np.uint32), np.zeros(tasks, np.int32))
     adapters = _placed(
-        jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, model.dtype), state.train.trainable["lora"]), mesh
+        jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, model.dtype), state.train.trainable), mesh
     )
     shapes = [(tasks, rows, length), (tasks, rows, length, domain.position_axes), (tasks, rows)]
     prompts = Prompts(*(jax.ShapeDtypeStruct(shape, jnp.int32) for shape in shapes))  # pyright: ignore[reportArgumentType]
