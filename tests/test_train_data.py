@@ -15,7 +15,7 @@ import pytest
 
 from ttt_jax.tasks.encoding import BOS, END, INPUT, OUTPUT, PAD, encode_pairs, parse_grid
 from ttt_jax.tasks.rearc import held_out_ids, training_ids
-from ttt_jax.train import data
+from ttt_jax.train import data, rules
 from ttt_jax.train.config import ReArcConfig
 from ttt_jax.train.data import FIRST_OUTPUT, INPUT_ROLE, LAST_OUTPUT, MIDDLE_OUTPUT, NO_LOSS, make_batch, make_rows
 from ttt_jax.train.workers import OrderedWorkers, WorkerDied
@@ -99,14 +99,15 @@ def test_training_never_draws_a_held_out_generator(monkeypatch):
     drawn = set()
     rng = np.random.default_rng(0)
 
-    def record(generator_id, *args):
-        drawn.add(generator_id)
+    def record(generator_id, rng_, difficulty, timeout, failures, program_id, reads):
+        drawn.update({generator_id, program_id} - {None})
         grid = rng.integers(0, 10, (5, 5), dtype=np.int8)
         return grid, grid
 
-    monkeypatch.setattr(data, "sample_pair", record)
+    monkeypatch.setattr(rules, "sample_pair", record)
+    config = dataclasses.replace(SMALL, crossed=0.5)
     for step in range(300):
-        make_batch(SMALL, 0, step)
+        make_batch(config, 0, step)
     assert len(drawn) > 300
     assert not drawn & set(held_out_ids())
     assert "40853293" not in drawn
@@ -122,15 +123,15 @@ def test_batches_are_at_least_three_quarters_full():
 
 
 def test_thrown_away_pairs_are_counted_and_a_failing_generator_is_left(monkeypatch):
-    real, bad = data.sample_pair, training_ids()[0]
+    real, bad = rules.sample_pair, training_ids()[0]
 
-    def fail_one(generator_id, rng, difficulty, timeout, failures):
+    def fail_one(generator_id, rng, difficulty, timeout, failures, *program):
         if generator_id != bad:
-            return real(generator_id, rng, difficulty, timeout, failures)
+            return real(generator_id, rng, difficulty, timeout, failures, *program)
         failures["timeout"] += 1
         return None
 
-    monkeypatch.setattr(data, "sample_pair", fail_one)
+    monkeypatch.setattr(rules, "sample_pair", fail_one)
     failures: Counter[str] = Counter()
     rng = np.random.default_rng(0)
     for _ in range(4):
@@ -154,7 +155,7 @@ def test_wrong_data_options_are_refused_by_name():
 
 
 def test_data_workers_never_import_jax():
-    code = "import sys; from ttt_jax.train import data, workers; print('jax' in sys.modules)"
+    code = "import sys; from ttt_jax.train import data, rules, workers; print('jax' in sys.modules)"
     env = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
     assert (
         subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True).stdout

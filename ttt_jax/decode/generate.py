@@ -10,7 +10,6 @@ samples), P prompt length, N longest answer, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple

@@ -20,7 +20,7 @@ from functools import cache
 from itertools import chain
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -89,8 +89,10 @@ def sample_pair(
     difficulty: tuple[float, float] = (0.0, 1.0),
     timeout: float = 5.0,
     failures: Counter[str] | None = None,
+    program_id: str | None = None,
+    program_reads: Literal["input", "output"] = "input",
 ) -> Pair | None:
-    """One verified pair of a generator.
+    """One verified pair of a generator, or its input with the output of another task's program.
 
     Args:
       generator_id: one of `generator_ids()`.
@@ -99,20 +101,26 @@ def sample_pair(
       timeout: CPU seconds for generating and verifying together. CPU time, not
         wall time, so that a busy machine draws the same pairs as an idle one.
       failures: counts, by reason, the pairs that were thrown away.
+      program_id: the output is what the verifier of this id, a program that solves
+        its own task, makes of the grid that `program_reads` names: a rule that
+        no generator has. Many combinations raise or lead nowhere.
 
     Returns:
       `(input, output)` int8 grids of at most 30 x 30, or None where the
       generator raised, took too long, or made a pair that its verifier rejects.
     """
-    if generator_id in EXCLUDED:
-        raise ValueError(f"generator {generator_id} shares pairs with an evaluation task and may not be used")
+    for id_ in (generator_id, program_id):
+        if id_ in EXCLUDED:
+            raise ValueError(f"generator {id_} shares pairs with an evaluation task and may not be used")
     generate = _functions("generators", "generate_")[generator_id]
-    verify = _functions("verifiers", "verify_")[generator_id]
+    verify = _functions("verifiers", "verify_")[program_id or generator_id]
     example, reason = {}, None
     try:
         with _cpu_limit(timeout):
             example = generate(rng, *difficulty)
-            if verify(example["input"]) != example["output"]:
+            if program_id is not None:
+                example = {"input": example["input"], "output": verify(example[program_reads])}
+            elif verify(example["input"]) != example["output"]:
                 reason = "verifier disagrees"
     except PairTimeout:
         reason = "timeout"

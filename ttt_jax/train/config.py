@@ -25,6 +25,10 @@ class ReArcConfig:
     """So many sequences of a batch share their generated pairs, each under transforms of its own."""
     difficulties: tuple[tuple[float, float], ...] = ((0.2, 0.35), (0.5, 0.4), (1.0, 0.25))
     """(upper bound, probability): the generators' difficulty is drawn between 0 and the bound."""
+    crossed: float = 0.0
+    """Share of sequences whose outputs another generator's program makes (train/rules.py)."""
+    altered: float = 0.0
+    """Share of sequences with a change of all inputs, or of all outputs, drawn for the sequence."""
     min_pairs: int = 3
     max_pairs: int = 8
     min_fill: float = 0.7
@@ -49,6 +53,8 @@ class ReArcConfig:
             raise ValueError(f"the upper bounds of difficulties must lie in (0, 1]: {self.difficulties}")
         if not 2 <= self.min_pairs <= self.max_pairs:
             raise ValueError(f"need 2 <= min_pairs <= max_pairs, not {self.min_pairs} and {self.max_pairs}")
+        if not (0 <= self.crossed <= 1 and 0 <= self.altered <= 1):
+            raise ValueError(f"crossed and altered are shares in [0, 1], not {self.crossed} and {self.altered}")
         if self.reuse < 1 or self.row_multiple < 1:
             raise ValueError("reuse and row_multiple must be at least 1")
         longest = max(self.lengths)

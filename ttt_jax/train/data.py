@@ -16,16 +16,15 @@ from random import Random
 import numpy as np
 
 from ttt_jax.tasks.encoding import PAD, encode_pairs, encoded_length
-from ttt_jax.tasks.rearc import Pair, sample_pair, training_ids
+from ttt_jax.tasks.rearc import Pair, training_ids
 from ttt_jax.tasks.task import keyed_rng
 from ttt_jax.tasks.transforms import random_transform
 from ttt_jax.train.config import ReArcConfig
+from ttt_jax.train.rules import Rule, draw_rule
 
 # What part a token plays in the loss; the values of `Batch.roles`.
 NO_LOSS, INPUT_ROLE, FIRST_OUTPUT, MIDDLE_OUTPUT, LAST_OUTPUT = range(5)
 
-# A generator that fails so many pairs of one row is dropped for another.
-_MAX_FAILURES = 4
 # Rows that are drawn again while they are too empty; the fullest of them is then taken.
 _MAX_REDRAWS = 6
 
@@ -125,7 +124,7 @@ def roles(outputs: np.ndarray, pairs: int) -> np.ndarray:
 def draw_pairs(
     config: ReArcConfig, ids: Sequence[str], length: int, rng: np.random.Generator, failures: Counter[str]
 ) -> tuple[list[Pair], int]:
-    """Pairs of one generator that fit in `length` tokens and fill `min_fill` of it.
+    """Pairs of one rule that fit in `length` tokens and fill `min_fill` of it.
 
     Where several draws leave the row emptier than that, the fullest is taken.
 
@@ -138,12 +137,12 @@ def draw_pairs(
     for attempt in range(50):
         if best and attempt >= _MAX_REDRAWS:
             break
-        generator_id = ids[int(rng.integers(len(ids)))]
+        rule = draw_rule(config, ids, rng)
         difficulty = (0.0, bounds[int(rng.choice(len(bounds), p=probabilities))])
         target = int(rng.integers(config.min_pairs, config.max_pairs + 1))
-        pairs, used, drawn = _fill_row(config, generator_id, difficulty, target, length, rng, failures)
+        pairs, used, drawn = _fill_row(config, rule, difficulty, target, length, rng, failures)
         generated += drawn
-        if len(pairs) >= config.min_pairs and used > fullest:
+        if len(pairs) >= config.min_pairs and used > fullest and rule.shows_in(pairs):
             best, fullest = pairs, used
             if used >= config.min_fill * length:
                 break
@@ -157,22 +156,22 @@ def draw_pairs(
 
 def _fill_row(
     config: ReArcConfig,
-    generator_id: str,
+    rule: Rule,
     difficulty: tuple[float, float],
     target: int,
     length: int,
     rng: np.random.Generator,
     failures: Counter[str],
 ) -> tuple[list[Pair], int, int]:
-    """Distinct pairs of one generator until the row is full: (pairs, tokens used, pairs generated)."""
+    """Distinct pairs of one rule until the row is full: (pairs, tokens used, pairs generated)."""
     python_rng = Random(int(rng.integers(2**63)))
     pairs: list[Pair] = []
     seen: set[tuple[bytes, tuple[int, ...]]] = set()
     used, smallest, failed, drawn = 1, length, 0, 0  # BOS is the first token
-    while len(pairs) < config.max_pairs and failed < _MAX_FAILURES:
+    while len(pairs) < config.max_pairs and failed < rule.patience:
         if len(pairs) >= target and used >= config.min_fill * length:
             break
-        pair = sample_pair(generator_id, python_rng, difficulty, config.pair_timeout, failures)
+        pair = rule.sample(python_rng, difficulty, config.pair_timeout, failures)
         if pair is None:
             failed += 1
             continue

@@ -18,7 +18,7 @@ def eval_batches(config: TrainConfig) -> dict[str, list[Batch]]:
     """Fixed sequences, the same at every step: `held_out` generators, and `fresh` pairs of the training ones."""
     if not config.eval.every:
         return {}
-    data = dataclasses.replace(config.data, reuse=1)
+    data = dataclasses.replace(config.data, reuse=1, crossed=0.0, altered=0.0)  # the generators' own rules
     rows = data.rows(config.eval.length)
     batches = -(-config.eval.rows // rows)
     return {
