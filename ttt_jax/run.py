@@ -17,6 +17,7 @@ from ttt_jax.evaluate.summary import print_summary
 from ttt_jax.model.attention import kernel_name
 from ttt_jax.model.io import load_model, parameter_count
 from ttt_jax.pipeline import Interrupted, Solver, solve
+from ttt_jax.runtime.compile_cache import enable_compile_cache
 from ttt_jax.runtime.compile_log import CompileLog
 from ttt_jax.runtime.device import compute_dtype, describe_device, versions
 from ttt_jax.runtime.interrupt import Interrupt
@@ -37,6 +38,7 @@ def run(config: RunConfig, command: str) -> int:
       after SIGTERM and 130 after Ctrl-C (the same command goes on).
     """
     began = time.perf_counter()
+    enable_compile_cache()
     compile_log = CompileLog()
     asked = Interrupt()
     try:

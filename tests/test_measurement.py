@@ -1,0 +1,78 @@
+"""A measurement runs what a claim needs, in order, within its budget, and quotes what the runs wrote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ttt_jax.config import DecodeConfig, RunConfig
+from ttt_jax.evaluate.measurement import equal_seconds, measure
+
+
+def metrics(arms, solved):
+    def number(value):
+        return {"value": value, "low": 0.0, "high": 1.0, "n": 4}
+
+    seconds = {"in_context": {"adapt": 0.0, "decode": 8.0, "select": 0.0}}
+    seconds["adapted"] = {"adapt": 12.0, "decode": 8.0, "select": 0.0}
+    return {
+        "benchmark": "b", "tasks": 4, "model": "m", "device": {}, "versions": {}, "compilations": 7,
+        "seconds": {"compile": 3.0},
+        "seconds_by_arm": {arm: seconds[arm] for arm in arms},
+        "arms": {arm: dict.fromkeys(("pass@1", "pass@2", "coverage"), number(solved[arm] / 4)) for arm in arms},
+        "per_task": {str(i): {arm: [1 if i < solved[arm] else None] for arm in arms} for i in range(4)},
+    }  # fmt: skip
+
+
+@pytest.fixture
+def calls(tmp_path):
+    made: list[RunConfig] = []
+
+    def run(config, command):
+        made.append(config)
+        path = Path(config.run_dir)
+        path.mkdir(parents=True)
+        solved = {"in_context": 1, "adapted": 3 - config.seed}
+        (path / "metrics.json").write_text(json.dumps(metrics(config.arms, solved)))
+        return 0
+
+    return made, run
+
+
+def test_equal_seconds_gives_in_context_as_many_more_views_as_adapting_took_time():
+    config = RunConfig(decode=DecodeConfig(views=16, slots=24))
+    more = equal_seconds(config, metrics(("in_context", "adapted"), {"in_context": 1, "adapted": 3}))
+    assert more.arms == ("in_context",)
+    assert more.decode.views == 40  # 20 seconds against 8
+    assert more.decode.views * more.decode.slots <= 16 * 24
+
+
+def test_a_measurement_holds_both_arms_equal_seconds_and_the_seeds(calls, tmp_path):
+    made, run = calls
+    out = tmp_path / "out.json"
+    assert measure(RunConfig(run_dir=str(tmp_path / "r")), run, out, 3, 1e9, "the command") == 0
+    assert [(c.seed, c.arms) for c in made] == [
+        (0, ("in_context", "adapted")), (0, ("in_context",)), (1, ("adapted",)), (2, ("adapted",)),
+    ]  # fmt: skip
+    found = json.loads(out.read_text())
+    assert found["adaptation_seeds"]["pass@2"]["values"] == [0.75, 0.5, 0.25]
+    assert found["comparisons"]["adapted - in_context"]["difference"] == pytest.approx(0.5)
+    assert found["comparisons"]["adapted - in_context at equal seconds"]["difference"] == pytest.approx(0.5)
+    assert found["seconds_per_task"]["adapted, first"] == {"adapt": 3.0, "decode": 2.0, "select": 0.0}
+    assert found["command"] == "the command" and set(found["runs"]) == {"first", "equal_seconds", "seed1", "seed2"}
+
+
+def test_a_spent_budget_leaves_out_the_last_runs_and_keeps_the_first(calls, tmp_path, capsys):
+    made, run = calls
+    out = tmp_path / "out.json"
+    assert measure(RunConfig(run_dir=str(tmp_path / "r")), run, out, 3, 0.0, "c") == 0
+    assert len(made) == 1 and set(json.loads(out.read_text())["runs"]) == {"first"}
+    assert "left out: equal_seconds, seed1, seed2" in capsys.readouterr().out
+
+
+def test_a_run_that_was_stopped_ends_the_measurement_with_its_status(tmp_path):
+    out = tmp_path / "out.json"
+    assert measure(RunConfig(run_dir=str(tmp_path / "r")), lambda config, command: 143, out, 3, 1e9, "c") == 143
+    assert not out.exists()
