@@ -1,6 +1,7 @@
 """Measures a configuration of scripts/ttt.py the way a claim needs it, into one JSON file.
 
-    python scripts/measure_arc.py --out docs/results/arc_eval100.json --config configs/arc/eval100.yaml --run-dir runs/eval100
+    python scripts/measure_arc.py --config configs/arc/eval100.yaml --run-dir runs/eval100 \\
+        --out docs/results/arc_eval100.json
 
 Both arms, in-context at equal seconds, and the adapted arm with further seeds;
 all other options are those of scripts/ttt.py. Start it again to go on.

@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
 from ttt_jax.adapt.adapt import Adapted, Adapter
+from ttt_jax.adapt.partial import PartialFile
 from ttt_jax.adapt.plan import Group, plan_groups
 from ttt_jax.config import RunConfig
 from ttt_jax.decode.candidate import Candidate, Ranked
@@ -19,16 +21,13 @@ from ttt_jax.decode.candidates import decode_candidates, take_slots
 from ttt_jax.decode.score import score_candidates
 from ttt_jax.losses import Variables
 from ttt_jax.runtime.compile_log import CompileLog
+from ttt_jax.runtime.interrupt import Interrupted
 from ttt_jax.runtime.run_dir import RunDir
 from ttt_jax.select.likelihood import most_voted
 from ttt_jax.select.rank import rank
 from ttt_jax.tasks.task import Domain, Task
 
 IN_CONTEXT, ADAPTED = "in_context", "adapted"
-
-
-class Interrupted(Exception):
-    """The run was asked to leave; what is finished is saved."""
 
 
 class Solver:
@@ -42,6 +41,7 @@ class Solver:
       compile_log: its seconds are left out of the stages' seconds.
       progress: shows what is going on.
       interrupted: asked between chunks and stages; where true, `Interrupted` is raised.
+      partial: folder that keeps a group whose adaptation was left between chunks.
     """
 
     def __init__(
@@ -53,9 +53,11 @@ class Solver:
         compile_log: CompileLog,
         progress: Any,
         interrupted: Callable[[], bool] = lambda: False,
+        partial: Path | None = None,
     ):
         self.base, self.domain, self.config = base, domain, config
         self.compile_log, self.progress, self.interrupted = compile_log, progress, interrupted
+        self.partial = partial
         self.adapter = Adapter(model, base, config.adapt, config.seed, domain.pad_token)
         self.model = self.adapter.model
         self.compiled: set[str] = set()
@@ -84,12 +86,13 @@ class Solver:
 
         def on_chunk(steps: int, done: int, loss: float) -> None:
             self.progress.advance(len(group.tasks) * steps, f"step {done}/{config.steps}, loss {loss:.3f}")
-            self.leave_if_asked()
 
         with self.progress.stage("adapt", detail, units=len(group.tasks) * config.steps):
             self.now(f"adapting on {group.train_length} tokens")
             streams = [planned.examples for planned in group.tasks if planned.examples]
-            return self.adapter.adapt([p.task.id for p in group.tasks], streams, group.train_length, on_chunk)
+            ids = [planned.task.id for planned in group.tasks]
+            saved = PartialFile(self.partial, ids) if self.partial else None
+            return self.adapter.adapt(ids, streams, group.train_length, on_chunk, self.interrupted, saved)
 
     def answer(self, group: Group, arm: str, adapted: Adapted | None, adapt_seconds: float) -> list[dict[str, Any]]:
         """Candidates and ranked answers of every task of the group under one arm."""

@@ -16,11 +16,11 @@ from ttt_jax.evaluate.submission import make_submission
 from ttt_jax.evaluate.summary import print_summary
 from ttt_jax.model.attention import kernel_name
 from ttt_jax.model.io import load_model, parameter_count
-from ttt_jax.pipeline import Interrupted, Solver, solve
+from ttt_jax.pipeline import Solver, solve
 from ttt_jax.runtime.compile_cache import enable_compile_cache
 from ttt_jax.runtime.compile_log import CompileLog
 from ttt_jax.runtime.device import compute_dtype, describe_device, versions
-from ttt_jax.runtime.interrupt import Interrupt
+from ttt_jax.runtime.interrupt import Interrupt, Interrupted
 from ttt_jax.runtime.progress import Progress
 from ttt_jax.runtime.run_dir import RunDir
 from ttt_jax.tasks.registry import get_domain
@@ -51,7 +51,9 @@ def run(config: RunConfig, command: str) -> int:
         run_dir = RunDir.open(config.run_dir, config, command)
         left = [task for task in loaded.tasks if task.id not in run_dir.finished()]
         progress = Progress(len(left), plan(config, left))
-        solver = Solver(model, base, domain, config, compile_log, progress, lambda: asked.requested)
+        solver = Solver(
+            model, base, domain, config, compile_log, progress, lambda: asked.requested, run_dir.path / "partial"
+        )  # fmt: skip
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return WRONG_OPTIONS

@@ -12,8 +12,10 @@ import numpy as np
 
 from ttt_jax.adapt.examples import ExampleStream
 from ttt_jax.adapt.loop import AdaptChunk, AdaptState, init_state, init_trainable, make_adapt_chunk
+from ttt_jax.adapt.partial import Partial, PartialFile
 from ttt_jax.config import AdaptConfig
 from ttt_jax.losses import Variables, get_loss
+from ttt_jax.runtime.interrupt import Interrupted
 from ttt_jax.tasks.task import keyed_rng
 from ttt_jax.update import make_optimizer, make_schedule
 
@@ -89,6 +91,8 @@ class Adapter:
         examples: Sequence[ExampleStream],
         length: int,
         on_chunk: Callable[[int, int, float], None] = lambda steps, done, loss: None,
+        leave: Callable[[], bool] = lambda: False,
+        saved: PartialFile | None = None,
     ) -> Adapted:
         """Trains one adapter for each stream, at most `slots` of them, side by side.
 
@@ -96,41 +100,56 @@ class Adapter:
           task_ids: key the tasks' adapters.
           examples: the tasks' training sequences.
           length: every sequence is padded to this many tokens.
-          on_chunk: told the steps of each chunk, the steps made in all and the mean
-            loss; may raise to leave between chunks.
+          on_chunk: told the steps of each chunk, the steps made in all and the mean loss.
+          leave: asked after every chunk but the last; where true, the state goes
+            to `saved` and `Interrupted` is raised.
+          saved: where a group that was left is taken up from.
+
+        Raises:
+          Interrupted: `leave` said so.
         """
         config, count = self.config, len(examples)
         if count > config.slots:
             raise ValueError(f"{count} tasks for {config.slots} slots (adapt.slots)")
         state = self.initial_state(task_ids)
-        collected: list[dict[str, np.ndarray]] = []
-        tokens = np.zeros(count, np.int64)
-        batches = self.batches(examples, 0, length)
-        for start in range(0, config.steps, config.chunk):
+        before = saved.load(state) if saved else None
+        start, tokens, collected = 0, np.zeros(count, np.int64), []
+        if before:
+            start, state, tokens, collected = before.step, before.state, before.tokens.copy(), [before.curves]
+            on_chunk(start, start, float("nan"))
+        batches = self.batches(examples, start, length)
+        while start < config.steps:
             state, metrics = self.chunk(state, self.frozen, batches)
             real = (batches["tokens"] != self.pad_token).sum(axis=(2, 3))[:count]
-            if start + config.chunk < config.steps:
+            steps = min(config.chunk, config.steps - start)
+            start += config.chunk
+            if start < config.steps:
                 # The device is busy with the chunk just sent; the host writes the next one meanwhile.
-                batches = self.batches(examples, start + config.chunk, length)
+                batches = self.batches(examples, start, length)
             curves = {name: np.asarray(metrics[name])[:count] for name in CURVES}
             tokens += np.where(np.isnan(curves["loss"]), 0, real).sum(axis=1)
             collected.append(curves)
             losses = curves["loss"][np.isfinite(curves["loss"])]
-            done = min(start + config.chunk, config.steps)
-            on_chunk(done - start, done, float(losses.mean()) if losses.size else float("nan"))
+            on_chunk(steps, min(start, config.steps), float(losses.mean()) if losses.size else float("nan"))
             if (np.asarray(state.done) | np.asarray(state.failed)).all():
                 break
-        joined = {name: np.concatenate([part[name] for part in collected], axis=1) for name in CURVES}
-        steps = np.asarray(state.train.step)[:count]
+            if start < config.steps and leave():
+                if saved:
+                    saved.save(Partial(state, start, _join(collected), tokens))
+                raise Interrupted
+        if saved:
+            saved.remove()
+        joined = _join(collected)
+        steps_made = np.asarray(state.train.step)[:count]
         failed = [
             f"diverged: loss, gradient or update not finite at step {int(step)}" if bad else None
-            for step, bad in zip(steps, np.asarray(state.failed)[:count], strict=True)
+            for step, bad in zip(steps_made, np.asarray(state.failed)[:count], strict=True)
         ]
         return Adapted(
             trainable=state.train.trainable,
-            steps=steps,
+            steps=steps_made,
             failed=failed,
-            curves=[self._curves(joined, i, int(steps[i])) for i in range(count)],
+            curves=[self._curves(joined, i, int(steps_made[i])) for i in range(count)],
             tokens=tokens,
         )
 
@@ -138,3 +157,7 @@ class Adapter:
         curves = {name: [float(v) for v in values[task, :steps]] for name, values in joined.items()}
         rates = self.rates[:steps]
         return {"step": list(range(steps)), **curves, "learning_rate": rates}
+
+
+def _join(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([part[name] for part in parts], axis=1) for name in CURVES}

@@ -10,6 +10,10 @@ from types import FrameType
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
+class Interrupted(Exception):
+    """The run was asked to leave; what is finished is saved."""
+
+
 class Interrupt:
     """Turns the first signal into a flag that is looked at between chunks; the second one kills.
 
