@@ -161,6 +161,9 @@ class RunConfig:
     lengths: tuple[int, ...] = (256, 512, 768, 1024, 1536, 2048, 3072, 4096, 8192)
     """Length buckets: sequences and prompts are padded to the smallest that fits."""
     save_adapters: bool = False
+    """Keep every task's adapter in the run directory (adapters/)."""
+    load_adapters: str | None = None
+    """A run directory with adapters: decode with those instead of adapting."""
     tasks: TasksConfig = field(default_factory=TasksConfig)
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)

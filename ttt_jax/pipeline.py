@@ -9,12 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from ttt_jax.adapt.adapt import Adapted, Adapter
 from ttt_jax.adapt.partial import PartialFile
 from ttt_jax.adapt.plan import Group, plan_groups
+from ttt_jax.adapt.saved import load_adapted, slot_saver
 from ttt_jax.config import RunConfig
 from ttt_jax.decode.candidate import Candidate, Ranked
 from ttt_jax.decode.candidates import decode_candidates, take_slots
@@ -80,7 +80,11 @@ class Solver:
             yield record(planned.task, i, arms, adapted)
 
     def adapt(self, group: Group) -> Adapted:
-        """One adapter for each task of the group."""
+        """One adapter for each task of the group, trained now or taken from an earlier run."""
+        ids = [planned.task.id for planned in group.tasks]
+        if self.config.load_adapters:
+            folder = Path(self.config.load_adapters) / "adapters"
+            return load_adapted(folder, ids, self.adapter.initial_state(ids).train.trainable)
         config = self.config.adapt
         detail = f"{len(group.tasks)} tasks x {config.steps} steps, {group.train_length} tokens"
 
@@ -90,7 +94,6 @@ class Solver:
         with self.progress.stage("adapt", detail, units=len(group.tasks) * config.steps):
             self.now(f"adapting on {group.train_length} tokens")
             streams = [planned.examples for planned in group.tasks if planned.examples]
-            ids = [planned.task.id for planned in group.tasks]
             saved = PartialFile(self.partial, ids) if self.partial else None
             return self.adapter.adapt(ids, streams, group.train_length, on_chunk, self.interrupted, saved)
 
@@ -215,19 +218,6 @@ def record(task: Task, index: int, arms: dict[str, list[dict[str, Any]]], adapte
         "curves": curves,
         "adapter": None if adapted is None else slot_saver(adapted.trainable, index),
     }
-
-
-def slot_saver(trainable: Variables, index: int) -> Callable[[Any], None]:
-    """Writes one task's adapted variables to a safetensors file."""
-
-    def save(path: Any) -> None:
-        from safetensors.flax import save_file
-
-        from ttt_jax.model.io import flatten
-
-        save_file(flatten(jax.tree.map(lambda x: x[index], trainable)), path)
-
-    return save
 
 
 def solve(solver: Solver, tasks: Sequence[Task], run: RunDir) -> None:
