@@ -123,7 +123,7 @@ def generate(
     Args:
       model: the decoder; its dtype is the compute type.
       base: parameters shared by all tasks.
-      adapted: variables of each task, stacked along a leading axis: {"lora": adapted}, or
+      adapted: variables of each task, stacked along a leading axis: {"lora": adapters}, or
         {"params": ...} after full-weight adaptation; None is the base alone (in-context).
       prompts: T x R right-padded prompts.
       syntax: gives positions and legal tokens.
@@ -151,11 +151,13 @@ def generate(
 
     width = prompts.tokens.shape[-1]
     room = min(chunk, max_new_tokens - 1)  # the last token is never read, so it needs no slot
+    on_stage(f"reading prompts of {width} tokens")
     state = prefill(model, base, adapted, prompts, keys, rules=rules, slots=width + room, longest=max_new_tokens)
     while not (state.count >= max_new_tokens or state.done.all()):
         if state.cache.length == state.cache.slots:
             room = min(2 * room, max_new_tokens - 1)
             state = state.replace(cache=state.cache.grow(width + room))
+        on_stage(f"writing up to {room + 1} tokens after {width}")
         state = decode_chunk(model, base, adapted, state, rules=rules)
     return Generated(*(np.asarray(x) for x in (state.tokens, state.logprobs, state.lengths)))
 

@@ -35,7 +35,7 @@ def score(
     Args:
       model: the decoder; its dtype is the compute type.
       base: parameters shared by all tasks.
-      adapted: variables of each task, stacked along a leading axis: {"lora": adapted}, or
+      adapted: variables of each task, stacked along a leading axis: {"lora": adapters}, or
         {"params": ...} after full-weight adaptation; None is the base alone (in-context).
       tokens: right-padded sequences of T tasks; padding has weight 0.
       positions: as the model takes them.
