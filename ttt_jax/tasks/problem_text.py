@@ -1,0 +1,40 @@
+"""A text that remembers the problem it was written from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ProblemText(str):
+    """What a model reads: a plain string wherever one is expected, JSON included.
+
+    Transforms rewrite the problem, not the text, so the text carries it. A
+    text that was read back from disk is a plain `str` and cannot be transformed.
+
+    Attributes:
+      problem: a frozen dataclass whose `str()` is this text.
+    """
+
+    problem: Any
+
+    def __new__(cls, problem: Any) -> ProblemText:
+        text = super().__new__(cls, str(problem))
+        text.problem = problem
+        return text
+
+    def __reduce__(self) -> tuple:
+        return ProblemText, (self.problem,)
+
+
+def problem_of(text: Any, kind: type) -> Any:
+    """The problem behind a query input.
+
+    Raises:
+      ValueError: the text has none, or one of another domain.
+    """
+    if isinstance(text, ProblemText) and isinstance(text.problem, kind):
+        return text.problem
+    raise ValueError(
+        f"a query input carries no {kind.__name__}: it was not made by this domain's `read`, "
+        "or went through a file; load the tasks again"
+    )
