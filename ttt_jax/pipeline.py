@@ -5,29 +5,50 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ttt_jax.adapt.adapt import Adapted, Adapter
+from ttt_jax.adapt.adapt import Adapted, Adapter, concatenate
 from ttt_jax.adapt.partial import PartialFile
 from ttt_jax.adapt.plan import Group, plan_groups
 from ttt_jax.adapt.saved import load_adapted, slot_saver
 from ttt_jax.config import RunConfig
-from ttt_jax.decode.candidate import Candidate, Ranked
-from ttt_jax.decode.candidates import decode_candidates, take_slots
-from ttt_jax.decode.score import score_candidates
-from ttt_jax.losses import Variables
+from ttt_jax.decode.candidates import decode_candidates, score_queries
+from ttt_jax.evaluate.records import ADAPTED, IN_CONTEXT, Answers, Training, task_files
 from ttt_jax.runtime.compile_log import CompileLog
 from ttt_jax.runtime.interrupt import Interrupted
+from ttt_jax.runtime.memory import Slots
 from ttt_jax.runtime.run_dir import RunDir
 from ttt_jax.select.likelihood import most_voted
 from ttt_jax.select.rank import rank
 from ttt_jax.tasks.task import Domain, Task
 
-IN_CONTEXT, ADAPTED = "in_context", "adapted"
+
+def solve(solver: Solver, tasks: Sequence[Task], run: RunDir) -> None:
+    """Answers every task that the run has not finished yet, group by group, and journals each.
+
+    A task that no length bucket holds is journaled as `too_long`, unanswered.
+    """
+    groups, too_long = plan_groups(tasks, solver.domain, solver.config)
+    finished = run.finished()
+    for task_id, reason in sorted(too_long.items()):
+        if task_id not in finished:
+            run.save({"task": task_id, "status": "too_long", "reason": reason, "arms": {}, "steps": 0})
+            solver.progress.task_done()
+    for group in groups:
+        missing = {planned.task.id for planned in group.tasks} - finished.keys()
+        if not missing:
+            continue
+        # The whole group runs even where a part of it is finished: in other company, shapes and rounding
+        # would differ from the run that was never interrupted.
+        for files in solver.solve(group):
+            if files["record"]["task"] in missing:
+                if not solver.config.save_adapters:
+                    files["adapter"] = None
+                run.save(**files)
+                solver.progress.task_done()
+        solver.leave_if_asked()
 
 
 class Solver:
@@ -60,6 +81,8 @@ class Solver:
         self.partial = partial
         self.adapter = Adapter(model, base, config.adapt, config.seed, domain.pad_token)
         self.model = self.adapter.model
+        self.adapt_slots = Slots("adapt.slots", config.adapt.slots, progress.log)
+        self.decode_slots = Slots("decode.slots", config.decode.slots, progress.log)
         self.compiled: set[str] = set()
 
     def solve(self, group: Group) -> Iterator[dict[str, Any]]:
@@ -69,7 +92,7 @@ class Solver:
           For each task the arguments of `RunDir.save`.
         """
         adapted: Adapted | None = None
-        arms: dict[str, list[dict[str, Any]]] = {}
+        arms: dict[str, list[Answers]] = {}
         if IN_CONTEXT in self.config.arms:
             arms[IN_CONTEXT] = self.answer(group, IN_CONTEXT, None, 0.0)
         if ADAPTED in self.config.arms:
@@ -77,7 +100,11 @@ class Solver:
                 adapted = self.adapt(group)
             arms[ADAPTED] = self.answer(group, ADAPTED, adapted, adapting())
         for i, planned in enumerate(group.tasks):
-            yield record(planned.task, i, arms, adapted)
+            training = None
+            if adapted:
+                save = slot_saver(adapted.trainable, i)
+                training = Training(int(adapted.steps[i]), adapted.failed[i], adapted.curves[i], save)
+            yield task_files(planned.task, {arm: of[i] for arm, of in arms.items()}, training, self.domain)
 
     def adapt(self, group: Group) -> Adapted:
         """One adapter for each task of the group, trained now or taken from an earlier run."""
@@ -86,86 +113,70 @@ class Solver:
             folder = Path(self.config.load_adapters) / "adapters"
             return load_adapted(folder, ids, self.adapter.initial_state(ids).train.trainable)
         config = self.config.adapt
-        detail = f"{len(group.tasks)} tasks x {config.steps} steps, {group.train_length} tokens"
+        detail = f"{len(ids)} tasks x {config.steps} steps, {group.train_length} tokens"
+        with self.progress.stage("adapt", detail, units=len(ids) * config.steps):
+            return self.adapt_slots.attempt(lambda slots: self.adapt_in(slots, ids, group))
+
+    def adapt_in(self, slots: int, ids: Sequence[str], group: Group) -> Adapted:
+        """Adapts `slots` tasks at a time: the whole group at once, unless the device was too small for that."""
+        if slots != self.adapter.config.slots:
+            config = replace(self.config.adapt, slots=slots)
+            self.adapter = Adapter(self.model, self.base, config, self.config.seed, self.domain.pad_token)
+        self.now(f"adapting {slots} side by side on {group.train_length} tokens")
 
         def on_chunk(steps: int, done: int, loss: float) -> None:
-            self.progress.advance(len(group.tasks) * steps, f"step {done}/{config.steps}, loss {loss:.3f}")
+            self.progress.advance(len(part) * steps, f"step {done}/{self.config.adapt.steps}, loss {loss:.3f}")
 
-        with self.progress.stage("adapt", detail, units=len(group.tasks) * config.steps):
-            self.now(f"adapting on {group.train_length} tokens")
-            streams = [planned.examples for planned in group.tasks if planned.examples]
-            saved = PartialFile(self.partial, ids) if self.partial else None
-            return self.adapter.adapt(ids, streams, group.train_length, on_chunk, self.interrupted, saved)
+        parts, counts = [], []
+        for start in range(0, len(ids), slots):
+            part = ids[start : start + slots]
+            streams = [p.examples for p in group.tasks[start : start + slots] if p.examples]
+            saved = PartialFile(self.partial, part) if self.partial else None
+            parts.append(self.adapter.adapt(part, streams, group.train_length, on_chunk, self.interrupted, saved))
+            counts.append(len(part))
+        return parts[0] if len(parts) == 1 else concatenate(parts, counts)
 
-    def answer(self, group: Group, arm: str, adapted: Adapted | None, adapt_seconds: float) -> list[dict[str, Any]]:
+    def answer(self, group: Group, arm: str, adapted: Adapted | None, adapt_seconds: float) -> list[Answers]:
         """Candidates and ranked answers of every task of the group under one arm."""
-        config, trainable = self.config, adapted.trainable if adapted else None
+        decode, select = self.config.decode, self.config.select
+        trainable = adapted.trainable if adapted else None
         queries = [(i, views) for i, planned in enumerate(group.tasks) for views in planned.views]
-        detail = f"{len(queries)} queries x {config.decode.views} views, {arm}, {group.prompt_length} tokens"
+        detail = f"{len(queries)} queries x {decode.views} views, {arm}, {group.prompt_length} tokens"
         with self.progress.stage("decode", detail, units=len(queries)), self.timed() as decoding:
-            candidates = decode_candidates(
-                self.model, self.base, trainable, queries, self.domain, config.decode, group.prompt_length, config.seed,
-                on_stage=lambda text: self.now(f"{arm}: {text}"),
+            candidates = self.decode_slots.attempt(
+                lambda slots: decode_candidates(
+                    self.model, self.base, trainable, queries, self.domain, replace(decode, slots=slots),
+                    group.prompt_length, self.config.seed, on_stage=lambda text: self.now(f"{arm}: {text}"),
+                )
             )  # fmt: skip
             self.progress.advance(len(queries))
         self.leave_if_asked()
+        scores: list[dict[str, float] | None] = [None] * len(queries)
         with self.timed() as selecting:
-            scores = self.scores(queries, candidates, trainable)
-            method = config.select.method
+            if select.method == "product_of_experts":
+                answers = [most_voted(of_query, self.domain, select.score_candidates) for of_query in candidates]
+                with self.progress.stage("score", f"{len(queries)} queries x {select.score_candidates} candidates"):
+                    scores = self.decode_slots.attempt(
+                        lambda slots: score_queries(
+                            self.model, self.base, trainable, queries, answers, self.domain, slots, self.config.lengths
+                        )
+                    )  # fmt: skip
             ranked = [
-                rank(of_query, method, self.domain, scores=of_scores)
+                rank(of_query, select.method, self.domain, scores=of_scores)
                 for of_query, of_scores in zip(candidates, scores, strict=True)
             ]
-        answered, q, tasks = [], 0, len(group.tasks)
+        tasks, q, answered = len(group.tasks), 0, []
         for i, planned in enumerate(group.tasks):
             of_task = slice(q, q := q + len(planned.views))
-            prompts = sum(len(view.prompt) for views in planned.views for view in views)
-            new = sum(len(c.tokens) for of_query in candidates[of_task] for c in of_query)
-            answered.append(
-                {
-                    "ranked": [[self.ranked_json(r) for r in of_query] for of_query in ranked[of_task]],
-                    "candidates": [self.candidate_json(c) for of_query in candidates[of_task] for c in of_query],
-                    "scores": scores[of_task] if scores[q - 1] is not None else None,
-                    "seconds": {
-                        "adapt": adapt_seconds / tasks,
-                        "decode": decoding() / tasks,
-                        "select": selecting() / tasks,
-                    },
-                    "tokens": {
-                        "adapt": int(adapted.tokens[i]) if adapted else 0,
-                        "decode": new,
-                        "prompt": prompts * config.decode.samples,
-                    },
-                    "fell_back": False,
-                }
-            )
+            stages = (adapt_seconds, decoding(), selecting())
+            tokens = {
+                "adapt": int(adapted.tokens[i]) if adapted else 0,
+                "decode": sum(len(c.tokens) for of_query in candidates[of_task] for c in of_query),
+                "prompt": decode.samples * sum(len(view.prompt) for views in planned.views for view in views),
+            }
+            seconds = dict(zip(("adapt", "decode", "select"), (s / tasks for s in stages), strict=True))
+            answered.append(Answers(candidates[of_task], ranked[of_task], scores[of_task], seconds, tokens))
         return answered
-
-    def scores(
-        self, queries: Sequence[Any], candidates: Sequence[Sequence[Candidate]], trainable: Variables | None
-    ) -> list[dict[str, float] | None]:
-        """Summed log-probabilities of the most voted answers, where the selection asks for them."""
-        select, slots = self.config.select, self.config.decode.slots
-        if select.method != "product_of_experts":
-            return [None] * len(queries)
-        scores: list[dict[str, float] | None] = []
-        with self.progress.stage("score", f"{len(queries)} queries x {select.score_candidates} candidates"):
-            for start in range(0, len(queries), slots):
-                batch = queries[start : start + slots]
-                index = np.zeros(slots, np.int32)
-                index[: len(batch)] = [slot for slot, _ in batch]
-                adapted = None if trainable is None else take_slots(trainable, index)
-                empty = [[]] * (slots - len(batch))
-                answers = [
-                    most_voted(of_query, self.domain, select.score_candidates)
-                    for of_query in candidates[start : start + slots]
-                ]
-                views = [*(views for _, views in batch), *empty]
-                found = score_candidates(
-                    self.model, self.base, adapted, views, [*answers, *empty], self.domain, self.config.lengths
-                )
-                scores += found[: len(batch)]
-        return scores
 
     @contextmanager
     def timed(self) -> Iterator[Callable[[], float]]:
@@ -184,63 +195,3 @@ class Solver:
     def leave_if_asked(self) -> None:
         if self.interrupted():
             raise Interrupted
-
-    def ranked_json(self, ranked: Ranked) -> dict[str, Any]:
-        return {"answer": self.domain.to_json(ranked.answer), "votes": ranked.votes, "score": ranked.score}
-
-    def candidate_json(self, candidate: Candidate) -> dict[str, Any]:
-        answer = None if candidate.answer is None else self.domain.to_json(candidate.answer)
-        return {**asdict(candidate), "answer": answer}
-
-
-def record(task: Task, index: int, arms: dict[str, list[dict[str, Any]]], adapted: Adapted | None) -> dict[str, Any]:
-    """The journal line and files of one task; a failed adaptation falls back to the in-context answers."""
-    reason = adapted.failed[index] if adapted else None
-    of_task = {arm: dict(answers[index]) for arm, answers in arms.items()}
-    candidates = {arm: answer.pop("candidates") for arm, answer in of_task.items()}
-    scores = {arm: answer.pop("scores") for arm, answer in of_task.items()}
-    if any(scores.values()):
-        candidates["scores"] = scores
-    if reason is not None:
-        fallback = of_task[IN_CONTEXT]["ranked"] if IN_CONTEXT in of_task else [[] for _ in task.queries]
-        of_task[ADAPTED] |= {"ranked": fallback, "fell_back": True}
-    curves = adapted.curves[index] if adapted else None
-    return {
-        "record": {
-            "task": task.id,
-            "status": "done" if reason is None else "failed",
-            "reason": reason,
-            "arms": of_task,
-            "steps": int(adapted.steps[index]) if adapted else 0,
-            "final_loss": curves["loss"][-1] if curves and curves["loss"] else None,
-        },
-        "candidates": candidates,
-        "curves": curves,
-        "adapter": None if adapted is None else slot_saver(adapted.trainable, index),
-    }
-
-
-def solve(solver: Solver, tasks: Sequence[Task], run: RunDir) -> None:
-    """Answers every task that the run has not finished yet, group by group, and journals each.
-
-    A task that no length bucket holds is journaled as `too_long`, unanswered.
-    """
-    groups, too_long = plan_groups(tasks, solver.domain, solver.config)
-    finished = run.finished()
-    for task_id, reason in sorted(too_long.items()):
-        if task_id not in finished:
-            run.save({"task": task_id, "status": "too_long", "reason": reason, "arms": {}, "steps": 0})
-            solver.progress.task_done()
-    for group in groups:
-        missing = {planned.task.id for planned in group.tasks} - finished.keys()
-        if not missing:
-            continue
-        # The whole group runs even where a part of it is finished: in other company, shapes and rounding
-        # would differ from the run that was never interrupted.
-        for files in solver.solve(group):
-            if files["record"]["task"] in missing:
-                if not solver.config.save_adapters:
-                    files["adapter"] = None
-                run.save(**files)
-                solver.progress.task_done()
-        solver.leave_if_asked()

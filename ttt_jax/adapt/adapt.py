@@ -161,3 +161,15 @@ class Adapter:
 
 def _join(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([part[name] for part in parts], axis=1) for name in CURVES}
+
+
+def concatenate(parts: Sequence[Adapted], slots: Sequence[int]) -> Adapted:
+    """Parts of one group as one; `slots[i]` entries of part i are tasks, what follows them is empty."""
+    trees = [jax.tree.map(lambda x, n=n: x[:n], part.trainable) for part, n in zip(parts, slots, strict=True)]
+    return Adapted(
+        trainable=jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees),
+        steps=np.concatenate([part.steps for part in parts]),
+        failed=[reason for part in parts for reason in part.failed],
+        curves=[curves for part in parts for curves in part.curves],
+        tokens=np.concatenate([part.tokens for part in parts]),
+    )

@@ -13,8 +13,9 @@ from ttt_jax.config import DecodeConfig
 from ttt_jax.decode.candidate import Candidate
 from ttt_jax.decode.generate import Prompts, generate
 from ttt_jax.decode.sampling import row_key
+from ttt_jax.decode.score import score_candidates
 from ttt_jax.decode.views import View
-from ttt_jax.tasks.task import Domain
+from ttt_jax.tasks.task import Answer, Domain
 
 
 def decode_candidates(
@@ -75,6 +76,38 @@ def decode_candidates(
                     )
                 )
     return candidates
+
+
+def score_queries(
+    model: Any,
+    base: Any,
+    trainable: Any | None,
+    queries: Sequence[tuple[int, Sequence[View]]],
+    answers: Sequence[Sequence[Answer]],
+    domain: Domain,
+    slots: int,
+    lengths: Sequence[int],
+) -> list[dict[str, float] | None]:
+    """The summed log-probability of answers to each query under its views, by answer key.
+
+    Args:
+      model, base, trainable, queries, domain: as for `decode_candidates`.
+      answers: to each query, in its task's own frame.
+      slots: queries side by side.
+      lengths: length buckets.
+    """
+    scores: list[dict[str, float] | None] = []
+    for start in range(0, len(queries), slots):
+        batch = queries[start : start + slots]
+        index = np.zeros(slots, np.int32)
+        index[: len(batch)] = [slot for slot, _ in batch]
+        adapted = None if trainable is None else take_slots(trainable, index)
+        empty: list[Any] = [[]] * (slots - len(batch))
+        views = [*(views for _, views in batch), *empty]
+        asked = [*answers[start : start + slots], *empty]
+        found = score_candidates(model, base, adapted, views, asked, domain, lengths)
+        scores += found[: len(batch)]
+    return scores
 
 
 @jax.jit
