@@ -24,6 +24,12 @@ class TasksConfig:
     """Only these task ids (all where empty)."""
     max_prompt_tokens: int | None = None
     """Leave out tasks whose demonstrations and longest query input take more tokens."""
+    demos: int = 10
+    """Benchmarks of many solved examples (bbh): so many, the first after shuffling, are the demonstrations."""
+    seeds: tuple[int, ...] = (42, 43, 44, 45, 46)
+    """Likewise: each seed shuffles every task anew and makes a task of its own, `name@seed`."""
+    demo_tokens: int | None = None
+    """Text: whole demonstrations are dropped, the last first, until they and the longest query take no more tokens."""
     sample: int | None = None
     """Draw this many with `numpy.random.default_rng(sample_seed).choice(sorted ids, sample, replace=False)`."""
     sample_seed: int = 0
@@ -75,11 +81,14 @@ class OptimizerConfig:
 class ExamplesConfig:
     """How one task's demonstrations become training sequences."""
 
-    layout: Literal["all_outputs", "leave_one_out"] = "all_outputs"
+    layout: Literal["all_outputs", "leave_one_out", "direct"] = "all_outputs"
     """all_outputs: one sequence of all demos, loss on each output from the second on.
-    leave_one_out: each demo in turn is the query (arXiv 2411.07279, section 3)."""
+    leave_one_out: each demo in turn is the query (arXiv 2411.07279, section 3).
+    direct: one demo alone, input to output (its ablation; decode with show_demos false)."""
     demo_loss: bool = True
     """leave_one_out only: also put loss on the outputs of demos 2..K in the context."""
+    first_output_loss: float = 0.0
+    """Weight of the first output of a sequence, which no demonstration precedes (a lone output weighs 1)."""
     input_loss: float = 0.0
     """Weight of the tokens that are not outputs."""
     transforms: tuple[str, ...] = ("symmetries", "colours", "order")
@@ -121,6 +130,8 @@ class DecodeConfig:
     """Candidates: each query under `views` transforms, `samples` completions of each."""
 
     views: int = 16
+    show_demos: bool = True
+    """False asks without demonstrations: zero-shot in the in-context arm."""
     transforms: tuple[str, ...] = ("symmetries", "colours", "order")
     samples: int = 1
     """Completions per view; more than one needs a temperature."""

@@ -26,8 +26,8 @@ class ExampleStream:
 
     Both layouts show demonstrations one after the other, each under the same
     transform. `all_outputs` writes them in the transform's order;
-    `leave_one_out` holds one out, as the last pair. Where the whole task is
-    longer than `config.max_tokens`, sequences have as many demonstrations,
+    `leave_one_out` holds one out, as the last pair; `direct` shows one alone.
+    Where the whole task is longer than `config.max_tokens`, sequences have as many demonstrations,
     randomly chosen, as fit.
 
     With `config.cap` the sequences form a fixed pool of at most so many
@@ -57,6 +57,8 @@ class ExampleStream:
         self._task, self._domain, self._config, self._seed = task.hide_answers(), domain, config, seed
         # The demos that can lead a sequence that does not hold them all; none where all fit.
         self._leaders: tuple[int, ...] = ()
+        # direct only: the demos that fit.
+        self._singles: tuple[int, ...] = ()
         # Kept as grids and written when used: 400 tasks' pools of tokens would take gigabytes.
         self._pool: list[Task] | None = None
         if config.cap is not None and config.layout == "leave_one_out":
@@ -64,7 +66,10 @@ class ExampleStream:
         else:
             whole = self._part(range(len(task.demos)))
             whole_length = len(self._encode(whole))
-            if whole_length > config.max_tokens:
+            if config.layout == "direct":
+                self._singles = self._find_singles()
+                self.max_length = max(len(self._encode(self._part((i,)))) for i in self._singles)
+            elif whole_length > config.max_tokens:
                 self._leaders = self._find_leaders(whole_length)
                 self.max_length = config.max_tokens
             else:
@@ -125,6 +130,8 @@ class ExampleStream:
     def _draw(self, rng: np.random.Generator) -> _Written:
         config = self._config
         demos = tuple(range(len(self._task.demos))) if not self._leaders else self._fitting(rng)
+        if self._singles:
+            demos = (int(rng.choice(self._singles)),)
         held_out = int(rng.choice(demos)) if config.layout == "leave_one_out" else None
         part = self._part(demos, held_out)
         transform = self._domain.transform(config.transforms, part, rng)
@@ -146,6 +153,14 @@ class ExampleStream:
         changes += [self._domain.augmenter(name, whole, rng) for name in config.augmenters]
         lengths = [len(self._encode(part)) for change in changes if (part := _augment(change, whole))]
         return [0, *(n for n in lengths if n <= config.max_tokens)]
+
+    def _find_singles(self) -> tuple[int, ...]:
+        """Demos that fit alone. Raises TooLong where there are none."""
+        lengths = [len(self._encode(self._part((i,)))) for i in range(len(self._task.demos))]
+        fitting = tuple(i for i, length in enumerate(lengths) if length <= self._config.max_tokens)
+        if not fitting:
+            raise self._too_long(min(lengths))
+        return fitting
 
     def _find_leaders(self, whole_length: int) -> tuple[int, ...]:
         """Demos that fit together with at least one other. Raises TooLong where there are none."""
@@ -221,14 +236,18 @@ def loss_weights(outputs: Int[np.ndarray, " length"], config: ExamplesConfig) ->
     """The weight of predicting each token of a sequence, from `Encoded.outputs`.
 
     Outputs weigh 1: the last one, and with `all_outputs` or `demo_loss` those
-    from the second on. The first has no demonstration before it; it is trained
-    on only where it is the last, in a task of one demonstration. Everything
-    else weighs `input_loss`, and the first token, which nothing precedes, 0.
+    from the second on. The first has no demonstration before it; it weighs
+    `first_output_loss`, or 1 where it is the last, in a sequence of one
+    demonstration. Everything else weighs `input_loss`, and the first token,
+    which nothing precedes, 0.
     """
     trained = outputs == outputs.max()
-    if config.layout == "all_outputs" or config.demo_loss:
+    weights = np.full(len(outputs), config.input_loss, np.float32)
+    if config.layout != "leave_one_out" or config.demo_loss:
         trained |= outputs >= 1
-    weights = np.where(trained, 1.0, config.input_loss).astype(np.float32)
+        if config.first_output_loss:
+            weights[outputs == 0] = config.first_output_loss
+    weights[trained] = 1.0
     weights[0] = 0.0
     return weights
 

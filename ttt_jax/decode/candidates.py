@@ -54,7 +54,7 @@ def decode_candidates(
         views = [views for _, views in batch]
         generated = generate(
             model, base, adapted, prompts(views, domain, config, length), domain.syntax,
-            stop_token=domain.stop_token, pad_token=domain.pad_token,
+            stop_token=domain.stop_tokens, pad_token=domain.pad_token,
             max_new_tokens=config.max_new_tokens or domain.max_answer_tokens,
             chunk=config.chunk, temperature=config.temperature, top_p=config.top_p,
             grammar=config.grammar, keys=row_keys(views, config, seed), on_stage=on_stage,
@@ -63,7 +63,7 @@ def decode_candidates(
             candidates.append([])
             for row, (view, sample) in enumerate((v, s) for v in of_query for s in range(config.samples)):
                 tokens = tuple(generated.tokens[q, row, : generated.lengths[q, row]].tolist())
-                answer = domain.parse(tokens) if tokens and tokens[-1] == domain.stop_token else None
+                answer = domain.decoded(tokens, view.task)
                 candidates[-1].append(
                     Candidate(
                         query=view.query,

@@ -68,7 +68,7 @@ class Rules:
     """What is fixed while compiling, beside the model."""
 
     syntax: Syntax
-    stop_token: int
+    stop_token: int | tuple[int, ...]
     pad_token: int
     sampling: Sampling
     grammar: bool
@@ -105,7 +105,7 @@ def generate(
     prompts: Prompts,
     syntax: Syntax,
     *,
-    stop_token: int,
+    stop_token: int | tuple[int, ...],
     pad_token: int,
     max_new_tokens: int,
     chunk: int,
@@ -127,7 +127,7 @@ def generate(
         {"params": ...} after full-weight adaptation; None is the base alone (in-context).
       prompts: T x R right-padded prompts.
       syntax: gives positions and legal tokens.
-      stop_token: ends a row.
+      stop_token: ends a row; where several do, a tuple of them.
       pad_token: fills rows that are done.
       max_new_tokens: the most tokens a row may generate, its stop token included.
       chunk: the cache starts with room for so many new tokens, and doubles that room whenever it is full.
@@ -261,7 +261,7 @@ def _take_token(state: DecodeState, logits: Float[Array, "T R V"], rules: Rules)
     return state.replace(
         token=token,
         syntax=_rows(rules.syntax.advance)(state.syntax, token),
-        done=~goes_on | (token == rules.stop_token),
+        done=~goes_on | jnp.isin(token, jnp.asarray(rules.stop_token)),
         tokens=jax.lax.dynamic_update_slice_in_dim(state.tokens, token[..., None], state.count, axis=2),
         logprobs=state.logprobs + jnp.where(goes_on, logprob, 0.0),
         lengths=state.lengths + goes_on,

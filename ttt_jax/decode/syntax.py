@@ -8,6 +8,7 @@ decoder vmaps them.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jax.numpy as jnp
@@ -34,6 +35,7 @@ class Syntax(Protocol):
         ...
 
 
+@dataclass(frozen=True)
 class TextSyntax:
     """Any token may follow; the position counts up by one."""
 

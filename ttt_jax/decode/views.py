@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ttt_jax.config import DecodeConfig
 from ttt_jax.tasks.task import Domain, Encoded, Task, Transform, keyed_rng
@@ -29,8 +29,9 @@ class View:
 def make_views(task: Task, query: int, domain: Domain, config: DecodeConfig, seed: int) -> list[View]:
     """The views of one query, identity first.
 
-    Drawn from (seed, task id, query) alone, so a query has the same views in
-    every arm, whatever is decoded beside it. Answers are never looked at.
+    Drawn from (seed, task id, query) alone, without the query where the domain
+    has `shared_prefix`; so a query has the same views in every arm, whatever
+    is decoded beside it. Answers are never looked at.
 
     Returns:
       `config.views` views; they repeat once the transforms have no more distinct ones.
@@ -41,7 +42,9 @@ def make_views(task: Task, query: int, domain: Domain, config: DecodeConfig, see
     if not 0 <= query < len(task.queries):
         raise IndexError(f"task {task.id} has {len(task.queries)} queries, no query {query}")
     task = task.hide_answers()
-    rng = keyed_rng(seed, "views", task.id, query)
+    if not config.show_demos:
+        task = replace(task, demos=())
+    rng = keyed_rng(seed, "views", task.id, *(() if domain.shared_prefix else (query,)))
     views = []
     for transform in domain.views(config.transforms, task, config.views, rng):
         shown = transform.apply(task)

@@ -43,7 +43,9 @@ class ArcDomain:
     position_axes = encoding.POSITION_AXES
     pad_token = encoding.PAD
     stop_token = encoding.END
+    stop_tokens = (encoding.END,)
     max_answer_tokens = encoding.MAX_ANSWER_TOKENS
+    shared_prefix = False
 
     @cached_property
     def syntax(self) -> Syntax:
@@ -51,6 +53,13 @@ class ArcDomain:
         from ttt_jax.tasks.grid_syntax import GridSyntax
 
         return GridSyntax()
+
+    def bind(self, tokenizer: Any) -> ArcDomain:
+        if not isinstance(tokenizer, ArcDomain):
+            raise ValueError(
+                f"tasks.domain {self.name!r}: the model reads text, not grids: choose a model of grids, such as arc-small"
+            )
+        return self
 
     def load(self, config: TasksConfig) -> LoadedTasks:
         """The tasks of `config.path`, or else of `config.source`, that its rules leave.
@@ -66,6 +75,10 @@ class ArcDomain:
 
     def parse(self, tokens: Sequence[int]) -> Grid | None:
         return encoding.parse_grid(tokens)
+
+    def decoded(self, tokens: Sequence[int], task: Task) -> Grid | None:
+        # A grid that was cut off between two rows looks like a whole one.
+        return self.parse(tokens) if tokens and tokens[-1] == self.stop_token else None
 
     def same(self, a: Grid, b: Grid) -> bool:
         return np.array_equal(a, b)

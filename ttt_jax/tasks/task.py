@@ -30,12 +30,17 @@ class Task:
       demos: `(input, output)` pairs.
       queries: query inputs, at least one.
       answers: the query outputs, or None where they are hidden or unknown.
+      family: tasks of one family may share an adapter: no query of one is a
+        demonstration of another.
+      dropped_demos: demonstrations left out because the prompt was too long.
     """
 
     id: str
     demos: tuple[tuple[Any, Any], ...]
     queries: tuple[Any, ...]
     answers: tuple[Answer, ...] | None = None
+    family: str = ""
+    dropped_demos: int = 0
 
     def hide_answers(self) -> Task:
         """The same task as a solver may see it."""
@@ -86,6 +91,10 @@ class Transform(Augmenter, Protocol):
         ...
 
 
+WHOLE_FILE = "*"
+"""The task id of a refusal that concerns a file beside the tasks, such as their solutions."""
+
+
 @dataclass(frozen=True)
 class Refused:
     """A task that could not be read, and why."""
@@ -116,11 +125,28 @@ class Domain(Protocol):
     position_axes: int
     pad_token: int
     stop_token: int
+    """Closes every answer."""
+    stop_tokens: tuple[int, ...]
+    """Tokens that end decoding, `stop_token` among them."""
     max_answer_tokens: int
     """Room reserved for an answer, its stop token included; the same for every task."""
 
     syntax: Syntax
     """How positions go on, and which tokens are legal, while an answer is decoded."""
+
+    shared_prefix: bool
+    """All queries of a task have the same views, so that what their prompts have in common is read once."""
+
+    def bind(self, tokenizer: Any) -> Domain:
+        """This domain in the tokens of a model; what comes before needs no tokens.
+
+        Args:
+          tokenizer: the third of what `load_model` returns.
+
+        Raises:
+          ValueError: the model does not read such tasks.
+        """
+        ...
 
     def load(self, config: TasksConfig) -> LoadedTasks:
         """Reads the tasks that the config names, refusing bad ones by name."""
@@ -137,6 +163,10 @@ class Domain(Protocol):
 
     def parse(self, tokens: Sequence[int]) -> Answer | None:
         """Decoded tokens (with or without the stop token) to an answer, or None."""
+        ...
+
+    def decoded(self, tokens: Sequence[int], task: Task) -> Answer | None:
+        """The answer that a decoder's row gives to a query of the task, whether or not it came to a stop token."""
         ...
 
     def same(self, a: Answer, b: Answer) -> bool:
