@@ -19,6 +19,8 @@ import transformers
 FOLDER = Path(__file__).resolve().parent.parent / "tests" / "fixtures"
 CLASSES = {
     "llama": (transformers.LlamaConfig, transformers.LlamaForCausalLM),
+    "mistral": (transformers.MistralConfig, transformers.MistralForCausalLM),
+    "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM),
     "qwen3": (transformers.Qwen3Config, transformers.Qwen3ForCausalLM),
 }
 FIXTURES: dict[str, dict[str, Any]] = {
@@ -53,6 +55,50 @@ FIXTURES: dict[str, dict[str, Any]] = {
         "rope_theta": 1_000_000.0,
         "tie_word_embeddings": False,
     },
+    "llama3_scaled": {
+        "family": "llama",
+        "hidden_size": 18,
+        "intermediate_size": 22,
+        "num_attention_heads": 3,
+        "num_key_value_heads": 1,
+        "head_dim": 14,
+        "attention_bias": True,
+        "mlp_bias": True,
+        "rope_theta": 300.0,
+        # So short a first training that all three kinds of pairs (kept, blended, slowed) turn within the fixture.
+        "rope_scaling": {
+            "rope_type": "llama3",
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 32,
+        },
+        "tie_word_embeddings": True,
+    },
+    "mistral_windowed": {
+        "family": "mistral",
+        "hidden_size": 20,
+        "intermediate_size": 30,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 6,
+        "sliding_window": 7,
+        "rope_theta": 2_000.0,
+        "tie_word_embeddings": False,
+    },
+    "qwen2_biased": {
+        "family": "qwen2",
+        "hidden_size": 32,
+        "intermediate_size": 24,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "use_sliding_window": True,
+        "sliding_window": 5,
+        "max_window_layers": 1,
+        "rope_theta": 5_000.0,
+        "rope_scaling": {"rope_type": "linear", "factor": 3.0},
+        "tie_word_embeddings": True,
+    },
 }
 
 
@@ -60,14 +106,15 @@ def random_model(family: str, seed: int, **fields: Any) -> Any:
     """A torch model with every tensor random, the norms included; float32 that float16 can hold.
 
     Args:
-      family: `llama` or `qwen3`.
+      family: a key of CLASSES.
       seed: of torch's generator.
       fields: of its config; two layers and 40 tokens where not given.
     """
     config_class, model_class = CLASSES[family]
     theta = fields.pop("rope_theta", 10_000.0)
     fields = {"vocab_size": 40, "num_hidden_layers": 2, "max_position_embeddings": 256, **fields}
-    fields |= {"rope_parameters": {"rope_type": "default", "rope_theta": theta}}
+    scaling = fields.pop("rope_scaling", None) or {"rope_type": "default"}
+    fields |= {"rope_parameters": {"rope_theta": theta, **scaling}}
     fields |= {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
     torch.manual_seed(seed)
     model = model_class(config_class(**fields, attn_implementation="eager")).float().eval()
@@ -75,6 +122,8 @@ def random_model(family: str, seed: int, **fields: Any) -> Any:
         for name, tensor in model.named_parameters():
             if "norm" in name:
                 value = 1 + 0.3 * torch.randn_like(tensor)
+            elif name.endswith("bias"):
+                value = 0.5 * torch.randn_like(tensor)
             else:
                 # Large enough for attention to be far from uniform.
                 value = torch.randn_like(tensor) * (1.0 if "embed" in name else 1.5 * tensor.shape[-1] ** -0.5)

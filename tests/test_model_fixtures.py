@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from ttt_jax.model.config import ModelConfig
+from ttt_jax.model.cache import Cache
+from ttt_jax.model.config import BIASED, ModelConfig
 from ttt_jax.model.decoder import Decoder
-from ttt_jax.model.hf import config_from_hf, params_from_hf, tensor_shapes
+from ttt_jax.model.hf import FAMILIES, config_from_hf, params_from_hf, tensor_shapes
 
 FIXTURES = sorted((Path(__file__).parent / "fixtures").glob("*.npz"))
+PLAIN = Path(__file__).parent / "fixtures" / "llama_grouped_tied.npz"
 
 
 def read(path: Path) -> tuple[dict, dict[str, np.ndarray], np.ndarray, np.ndarray]:
@@ -25,16 +28,20 @@ def read(path: Path) -> tuple[dict, dict[str, np.ndarray], np.ndarray, np.ndarra
 
 @pytest.fixture
 def checkpoint() -> tuple[dict, dict[str, np.ndarray]]:
-    config, tensors, _, _ = read(FIXTURES[0])
+    config, tensors, _, _ = read(PLAIN)
     return config, tensors
 
 
-def test_fixtures_cover_grouped_heads_both_heads_of_the_vocabulary_and_query_norms() -> None:
+def test_fixtures_cover_every_feature_of_every_family() -> None:
     configs = [config_from_hf(read(path)[0]) for path in FIXTURES]
+    assert {read(path)[0]["model_type"] for path in FIXTURES} == set(FAMILIES)
     assert {c.tie_embeddings for c in configs} == {True, False}
     assert {c.qk_norm for c in configs} == {True, False}
     assert {c.num_heads // c.num_kv_heads for c in configs} >= {1, 2, 3}
-    assert len({c.rope.theta for c in configs}) == len({c.head_dim for c in configs}) == len(configs)
+    assert len({c.rope.theta for c in configs}) == len(configs)
+    assert {c.biases for c in configs} == {(), ("q", "k", "v"), BIASED}
+    assert {c.rope.scaling and c.rope.scaling.by_wavelength for c in configs} == {None, False, True}
+    assert {c.windowed_layers for c in configs if c.sliding_window} == {None, (1,)}
 
 
 @pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
@@ -55,24 +62,63 @@ def test_params_have_the_tree_and_shapes_of_a_fresh_model(path: Path) -> None:
     assert jax.tree.map(np.shape, loaded) == jax.tree.map(lambda leaf: leaf.shape, fresh)
 
 
-def test_both_spellings_of_rope_settings_read_the_same(checkpoint) -> None:
-    new, _ = checkpoint
-    old = {**new, "rope_theta": new["rope_parameters"]["rope_theta"], "rope_scaling": None}
-    del old["rope_parameters"]
-    assert config_from_hf(old) == config_from_hf(new)
+@pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
+def test_both_spellings_of_rope_settings_read_the_same(path: Path) -> None:
+    new = read(path)[0]
+    old = {name: value for name, value in new.items() if name != "rope_parameters"}
+    rope = dict(new["rope_parameters"])
+    old["rope_theta"], kind = rope.pop("rope_theta"), rope.pop("rope_type")
+    assert config_from_hf({**old, "rope_scaling": rope and {"rope_type": kind, **rope}}) == config_from_hf(new)
+    assert config_from_hf({**old, "rope_scaling": rope and {"type": kind, **rope}}) == config_from_hf(new)
+
+
+@pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
+def test_a_config_of_ours_survives_json(path: Path) -> None:
+    config = config_from_hf(read(path)[0])
+    assert ModelConfig.from_dict(json.loads(json.dumps(asdict(config)))) == config
+
+
+@pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
+def test_decoding_with_a_cache_gives_the_same_logits(path: Path) -> None:
+    """Prompts of two lengths, right-padded, then token by token past the window; padding is no distance."""
+    hf, tensors, tokens, expected = read(path)
+    config = config_from_hf(hf)
+    model, params = Decoder(config), {"params": params_from_hf(tensors, config)}
+    lengths, end = np.array([11, 4]), tokens.shape[1]
+    cache = Cache.empty(config, 2, end + 8, np.float32)
+    rows = np.arange(2)
+
+    @jax.jit
+    def read_on(tokens, positions, cache):
+        hidden, cache = model.apply(params, tokens, positions, None, cache, method="hidden")
+        return model.apply(params, hidden, method="logits"), cache
+
+    prompt = np.where(np.arange(11) < lengths[:, None], tokens[:, :11], 0)
+    positions = np.broadcast_to(np.arange(11)[None, :, None], (2, 11, 1))
+    hidden, cache = model.apply(params, prompt, positions, None, cache, method="hidden")
+    logits = model.apply(params, hidden, method="logits")
+    cache = cache.with_prompt_lengths(lengths)
+    np.testing.assert_allclose(logits[rows, lengths - 1], expected[rows, lengths - 1], atol=1e-4, rtol=0)
+    for step in range(end - lengths.max()):
+        at = lengths + step
+        logits, cache = read_on(tokens[rows, at][:, None], at[:, None, None], cache)
+        np.testing.assert_allclose(logits[:, 0], expected[rows, at], atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
         ({"model_type": "gpt2"}, "model_type 'gpt2'"),
-        ({"attention_bias": True}, "attention_bias True"),
         ({"hidden_act": "gelu"}, "hidden_act 'gelu'"),
         ({"sliding_window": 128, "use_sliding_window": True}, "sliding_window 128"),
-        ({"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0}}, "rope_parameters .*llama3"),
+        ({"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0}}, "has no low_freq_factor"),
+        ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 8.0}}, "rope_parameters .*yarn"),
         ({"rope_parameters": {"full_attention": {"rope_theta": 1e4}}}, "no rope_theta"),
-        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_scaling .*linear"),
+        ({"rope_parameters": None, "rope_scaling": {"type": "dynamic", "factor": 2.0}}, "rope_scaling .*dynamic"),
+        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "both rope_parameters and rope_scaling"),
         ({"layer_types": ["full_attention", "sliding_attention"]}, "layer_types"),
+        ({"layer_types": ["full_attention", "linear_attention"]}, "layer_types"),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor 0.5"),
     ],
     ids=str,
 )

@@ -16,12 +16,19 @@ def causal_attention(
     k: Float[Array, "batch length kv_heads head_dim"],
     v: Float[Array, "batch length kv_heads head_dim"],
     segments: Int[Array, "batch length"] | None = None,
+    window: int | None = None,
 ) -> Float[Array, "batch length heads head_dim"]:
-    """Each position attends to itself and earlier ones, within its own segment where segments are given."""
-    if segments is None:
-        return jax.nn.dot_product_attention(q, k, v, is_causal=True, implementation=kernel_name(q.dtype, q.shape[-1]))
-    same = segments[:, None, :, None] == segments[:, None, None, :]
-    return jax.nn.dot_product_attention(q, k, v, mask=same, is_causal=True, implementation="xla")
+    """Each position attends to itself and earlier ones.
+
+    Within its own segment where segments are given, and to the last `window`
+    positions (itself included) where that is given.
+    """
+    reach = None if window is None else (window - 1, 0)
+    kernel = kernel_name(q.dtype, q.shape[-1]) if segments is None else "xla"
+    same = None if segments is None else segments[:, None, :, None] == segments[:, None, None, :]
+    return jax.nn.dot_product_attention(
+        q, k, v, mask=same, is_causal=True, local_window_size=reach, implementation=kernel
+    )
 
 
 def cached_attention(

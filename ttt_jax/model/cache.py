@@ -48,7 +48,21 @@ class Cache:
 
     def with_prompt_lengths(self, lengths: Int[Array, " batch"]) -> Cache:
         """After reading right-padded prompts: only the first `lengths[i]` slots of row i are valid."""
-        return self.replace(valid=jnp.arange(self.slots) < lengths[:, None])
+        return self.replace(valid=jnp.arange(self.slots)[None] < lengths[:, None])
+
+    def mask(self, length: int, window: int | None = None) -> Bool[Array, "batch length slots"]:
+        """What the `length` tokens just written (and marked valid) at `self.length` may attend to.
+
+        A window counts the tokens of a row, not its slots: the padding after a prompt adds no distance.
+        """
+        slot = jnp.arange(self.slots)
+        own = self.length + jnp.arange(length)
+        mask = self.valid[:, None, :] & (slot[None, :] <= own[:, None])[None]
+        if window is None:
+            return mask
+        order = jnp.cumsum(self.valid, axis=-1)
+        own_order = jax.lax.dynamic_slice_in_dim(order, self.length, length, axis=-1)
+        return mask & (own_order[:, :, None] - order[:, None, :] < window)
 
     def grow(self, slots: int) -> Cache:
         """The same cache with room for `slots` tokens. Leading axes before batch are allowed."""

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int
 from ttt_jax.model.attention import cached_attention, causal_attention
 from ttt_jax.model.cache import Cache
 from ttt_jax.model.config import ModelConfig
+from ttt_jax.model.quantize import QuantisedKernel
 from ttt_jax.model.rope import rope_table, rotate
 
 # Logits of more positions than this many floats are never alive at once in a loss.
@@ -28,9 +29,11 @@ ONE_HOT_VOCABULARY = 256
 
 
 def project(x: jax.Array, weights: dict[str, jax.Array], scale: float, dtype: Any, out_dtype: Any = None) -> jax.Array:
-    """`x W + scale * (x A) B`: a linear layer, with its adapter where there is one."""
+    """`x W + bias + scale * (x A) B`: a linear layer, with its bias and its adapter where there are any."""
     x = x.astype(dtype)
     y = jnp.matmul(x, weights["kernel"].astype(dtype), preferred_element_type=out_dtype)
+    if "bias" in weights:
+        y = y + weights["bias"].astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
     if "a" in weights:
         low = jnp.matmul(x, weights["a"].astype(dtype))
         y = y + scale * jnp.matmul(low, weights["b"].astype(dtype), preferred_element_type=out_dtype)
@@ -38,20 +41,29 @@ def project(x: jax.Array, weights: dict[str, jax.Array], scale: float, dtype: An
 
 
 class Linear(nn.Module):
-    """A linear layer without bias whose adapter, if any, lies in collection `lora`."""
+    """A linear layer whose adapter, if any, lies in collection `lora`."""
 
     in_features: int
     features: int
     lora_scale: float
     dtype: Any
     init_scale: float = 1.0
+    use_bias: bool = False
 
     def setup(self) -> None:
         init = nn.initializers.normal(self.init_scale * self.in_features**-0.5)
-        self.kernel = self.param("kernel", init, (self.in_features, self.features), jnp.float32)
+        stored = self.get_variable("params", "kernel")
+        if isinstance(stored, QuantisedKernel):
+            self.kernel = stored
+        else:
+            self.kernel = self.param("kernel", init, (self.in_features, self.features), jnp.float32)
+        if self.use_bias:
+            self.bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
 
     def weights(self) -> dict[str, jax.Array]:
         tree = {"kernel": self.kernel}
+        if self.use_bias:
+            tree |= {"bias": self.bias}
         if self.has_variable("lora", "a"):
             tree |= {"a": self.get_variable("lora", "a"), "b": self.get_variable("lora", "b")}
         return tree
@@ -77,14 +89,16 @@ class Attention(nn.Module):
     config: ModelConfig
     lora_scale: float
     dtype: Any
+    window: int | None = None
 
     def setup(self) -> None:
         c = self.config
         linear = dict(lora_scale=self.lora_scale, dtype=self.dtype)
-        self.q = Linear(c.hidden_size, c.num_heads * c.head_dim, **linear)
-        self.k = Linear(c.hidden_size, c.num_kv_heads * c.head_dim, **linear)
-        self.v = Linear(c.hidden_size, c.num_kv_heads * c.head_dim, **linear)
-        self.o = Linear(c.num_heads * c.head_dim, c.hidden_size, init_scale=(2 * c.num_layers) ** -0.5, **linear)
+        d, heads, kv_heads = c.hidden_size, c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim
+        self.q = Linear(d, heads, use_bias="q" in c.biases, **linear)
+        self.k = Linear(d, kv_heads, use_bias="k" in c.biases, **linear)
+        self.v = Linear(d, kv_heads, use_bias="v" in c.biases, **linear)
+        self.o = Linear(heads, d, use_bias="o" in c.biases, init_scale=c.residual_scale, **linear)
         if c.qk_norm:
             self.q_norm, self.k_norm = RMSNorm(c.norm_eps), RMSNorm(c.norm_eps)
 
@@ -99,7 +113,7 @@ class Attention(nn.Module):
         q_BxLxHxE, k_BxLxKxE = rotate(q_BxLxHxE, rope), rotate(k_BxLxKxE, rope)
 
         if cache is None:
-            out = causal_attention(q_BxLxHxE, k_BxLxKxE, v_BxLxKxE, segments)
+            out = causal_attention(q_BxLxHxE, k_BxLxKxE, v_BxLxKxE, segments, self.window)
         else:
             start = (0, 0, cache.length, 0)
             layer_cache = tuple(
@@ -107,12 +121,9 @@ class Attention(nn.Module):
                 for old, new in zip(layer_cache, (k_BxLxKxE, v_BxLxKxE), strict=True)
             )
             if isinstance(cache.length, int) and cache.length == 0:
-                out = causal_attention(q_BxLxHxE, k_BxLxKxE, v_BxLxKxE)
+                out = causal_attention(q_BxLxHxE, k_BxLxKxE, v_BxLxKxE, window=self.window)
             else:
-                slot = jnp.arange(cache.slots)
-                last = cache.length + jnp.arange(L)
-                mask = cache.valid[:, None, :] & (slot[None, :] <= last[:, None])[None]
-                out = cached_attention(q_BxLxHxE, *layer_cache, mask)
+                out = cached_attention(q_BxLxHxE, *layer_cache, cache.mask(L, self.window))
         return self.o(out.reshape(B, L, c.num_heads * c.head_dim)), layer_cache
 
 
@@ -124,9 +135,10 @@ class MLP(nn.Module):
     def setup(self) -> None:
         c = self.config
         linear = dict(lora_scale=self.lora_scale, dtype=self.dtype)
-        self.gate = Linear(c.hidden_size, c.intermediate_size, **linear)
-        self.up = Linear(c.hidden_size, c.intermediate_size, **linear)
-        self.down = Linear(c.intermediate_size, c.hidden_size, init_scale=(2 * c.num_layers) ** -0.5, **linear)
+        d, f = c.hidden_size, c.intermediate_size
+        self.gate = Linear(d, f, use_bias="gate" in c.biases, **linear)
+        self.up = Linear(d, f, use_bias="up" in c.biases, **linear)
+        self.down = Linear(f, d, use_bias="down" in c.biases, init_scale=c.residual_scale, **linear)
 
     def __call__(self, x_BxLxD):
         return self.down(nn.silu(self.gate(x_BxLxD)) * self.up(x_BxLxD))
@@ -136,10 +148,11 @@ class Layer(nn.Module):
     config: ModelConfig
     lora_scale: float
     dtype: Any
+    window: int | None = None
 
     def setup(self) -> None:
         self.input_norm = RMSNorm(self.config.norm_eps)
-        self.attn = Attention(self.config, self.lora_scale, self.dtype)
+        self.attn = Attention(self.config, self.lora_scale, self.dtype, self.window)
         self.mlp_norm = RMSNorm(self.config.norm_eps)
         self.mlp = MLP(self.config, self.lora_scale, self.dtype)
 
@@ -171,7 +184,7 @@ class Decoder(nn.Module):
         self.embed = nn.Embed(c.vocab_size, c.hidden_size, embedding_init=nn.initializers.normal(0.02))
         layer = nn.remat(Layer) if self.remat else Layer
         # Unrolled on purpose: a scan over layers copies the whole cache for every decoded token.
-        self.layers = [layer(c, self.lora_scale, self.dtype) for _ in range(c.num_layers)]
+        self.layers = [layer(c, self.lora_scale, self.dtype, c.window(i)) for i in range(c.num_layers)]
         self.final_norm = RMSNorm(c.norm_eps)
         if not c.tie_embeddings:
             self.head = Linear(c.hidden_size, c.vocab_size, self.lora_scale, self.dtype)

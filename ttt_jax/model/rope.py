@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ttt_jax.model.config import ModelConfig
+from ttt_jax.model.config import ModelConfig, RopeScaling
 
 
 def inverse_frequencies(config: ModelConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -12,12 +12,25 @@ def inverse_frequencies(config: ModelConfig) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
       rates: float32[head_dim / 2]; pair i of an axis with n pairs turns by
-        theta ** (-i / n) radians a position (arXiv 2104.09864, equation 15).
+        theta ** (-i / n) radians a position (arXiv 2104.09864, equation 15),
+        slowed by `config.rope.scaling`.
       axes: int32[head_dim / 2], the position axis of each pair.
     """
     pairs = config.rope.pairs or (config.head_dim // 2,)
     rates = np.concatenate([theta ** (-np.arange(n) / n) for theta, n in zip(config.rope.theta, pairs, strict=True)])
+    if config.rope.scaling is not None:
+        rates = scale_rates(rates, config.rope.scaling)
     return rates.astype(np.float32), np.repeat(np.arange(len(pairs)), pairs)
+
+
+def scale_rates(rates: np.ndarray, scaling: RopeScaling) -> np.ndarray:
+    """The slower rates, in radians a position, that `scaling` makes of `rates`."""
+    if not scaling.by_wavelength:
+        return rates / scaling.factor
+    turns = scaling.original_length * rates / (2 * np.pi)
+    span = scaling.high_freq_factor - scaling.low_freq_factor
+    kept = np.clip((turns - scaling.low_freq_factor) / span, 0.0, 1.0)
+    return kept * rates + (1 - kept) * rates / scaling.factor
 
 
 def rope_table(
