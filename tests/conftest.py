@@ -8,6 +8,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from ttt_jax.model.config import ModelConfig, RopeConfig
 from ttt_jax.model.decoder import Decoder
@@ -36,3 +37,27 @@ def tiny_model(tiny_config: ModelConfig) -> tuple[Decoder, dict]:
     model = Decoder(tiny_config)
     tokens = jax.numpy.zeros((1, 4), jax.numpy.int32)
     return model, model.init(jax.random.key(0), tokens)["params"]
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory):
+    """A folder of compiled programs, for this process (`shared_programs`) and those that it starts."""
+    return tmp_path_factory.mktemp("programs")
+
+
+@pytest.fixture(scope="module")
+def shared_programs(programs):
+    """Runs of one shape share their compiled programs through jax's cache on disk."""
+    options = {
+        "jax_compilation_cache_dir": str(programs),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in options}
+    for name, value in options.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()

@@ -16,8 +16,16 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import load_file
 
-from ttt_jax.config import AdaptConfig, DecodeConfig, ExamplesConfig, LoraConfig, OptimizerConfig, RunConfig, TasksConfig
-from ttt_jax.model.config import ModelConfig
+from ttt_jax.config import (
+    AdaptConfig,
+    DecodeConfig,
+    ExamplesConfig,
+    LoraConfig,
+    OptimizerConfig,
+    RunConfig,
+    TasksConfig,
+)
+from ttt_jax.model.config import ModelConfig, RopeConfig
 from ttt_jax.model.decoder import Decoder
 from ttt_jax.model.io import save_model
 from ttt_jax.tasks.task import keyed_rng
@@ -52,8 +60,9 @@ def write_tasks(folder: Path, ids: Iterable[str], demos: int = 4) -> Path:
     return folder
 
 
-def write_model(folder: Path, config: ModelConfig) -> Path:
-    """A model of random weights."""
+def write_model(folder: Path) -> Path:
+    """A model of one layer and random weights."""
+    config = ModelConfig(16, 32, 48, 1, 2, 2, 12, RopeConfig((1e4, 1e2, 1e2), (2, 2, 2)))
     params = Decoder(config).init(jax.random.key(3), jnp.zeros((1, 2), jnp.int32))["params"]
     save_model(folder, config, params)
     return folder
@@ -77,7 +86,13 @@ def small_run(folder: Path, model: Path, tasks: Path, **changes: Any) -> RunConf
             examples=ExamplesConfig(transforms=("symmetries", "order")),
         ),
         decode=DecodeConfig(
-            views=3, transforms=("symmetries", "order"), samples=2, temperature=1.0, slots=2, chunk=16, max_new_tokens=16
+            views=3,
+            transforms=("symmetries", "order"),
+            samples=2,
+            temperature=1.0,
+            slots=2,
+            chunk=16,
+            max_new_tokens=16,
         ),
     )
     return with_options(config, **changes)

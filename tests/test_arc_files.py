@@ -7,7 +7,8 @@ from grid_strategies import grids, same_tasks, tasks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ttt_jax.tasks.arc_files import MAX_BYTES, WHOLE_FILE, read_path
+from ttt_jax.tasks.arc_files import MAX_BYTES, read_path
+from ttt_jax.tasks.task import WHOLE_FILE
 
 GOOD = {"train": [{"input": [[1]], "output": [[2]]}], "test": [{"input": [[3]], "output": [[4]]}]}
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 import jax
+import numpy as np
 
+from ttt_jax.adapt.adapt import Adapter
+from ttt_jax.adapt.plan import plan_groups
 from ttt_jax.config import RunConfig
 from ttt_jax.evaluate.metrics import compute_metrics
 from ttt_jax.evaluate.report import write_report
@@ -24,7 +29,7 @@ from ttt_jax.runtime.interrupt import Interrupt, Interrupted
 from ttt_jax.runtime.progress import Progress
 from ttt_jax.runtime.run_dir import RunDir
 from ttt_jax.tasks.registry import get_domain
-from ttt_jax.tasks.task import LoadedTasks
+from ttt_jax.tasks.task import WHOLE_FILE, Domain, LoadedTasks, Task
 
 OK, WRONG_OPTIONS, SOME_REFUSED = 0, 2, 3
 
@@ -34,7 +39,7 @@ def run(config: RunConfig, command: str) -> int:
 
     Returns:
       the exit status: 0; 2 where an option, the model or the run directory is
-      wrong; 3 where every task was answered but some could not be read; 143
+      wrong; 3 where some tasks could not be read (the others are answered); 143
       after SIGTERM and 130 after Ctrl-C (the same command goes on).
     """
     began = time.perf_counter()
@@ -47,7 +52,13 @@ def run(config: RunConfig, command: str) -> int:
         loaded = domain.load(config.tasks)
         for refused in loaded.refused:
             print(f"refused: {refused}", file=sys.stderr)
+        if not loaded.tasks:
+            print(
+                f"error: none of the {len(loaded.refused)} tasks of {loaded.benchmark} could be read", file=sys.stderr
+            )
+            return SOME_REFUSED
         model, base, _ = load_model(config.model, compute_dtype(config.dtype))
+        check_options(config, domain, model, base, loaded.tasks)
         run_dir = RunDir.open(config.run_dir, config, command)
         left = [task for task in loaded.tasks if task.id not in run_dir.finished()]
         progress = Progress(len(left), plan(config, left))
@@ -94,14 +105,31 @@ def plan(config: RunConfig, tasks: Any) -> dict[str, float]:
     return {"decode": queries * len(config.arms), "adapt": len(tasks) * config.adapt.steps if adapted else 0}
 
 
+def check_options(config: RunConfig, domain: Domain, model: Any, base: Any, tasks: Sequence[Task]) -> None:
+    """Raises ValueError for what would show only in the middle of a run, before there is a run directory."""
+    adapter = Adapter(model, base, config.adapt, config.seed, domain.pad_token)
+    jax.eval_shape(adapter.start, base, np.zeros(1, np.uint32), np.zeros(1, np.int32))
+    plan_groups(tasks[:1], domain, config)
+
+
 def save_refused(loaded: LoadedTasks, run_dir: RunDir) -> None:
     """Tasks that could not be read are part of the record, and count as wrong."""
-    finished = run_dir.finished()
+    known = {task.id for task in loaded.tasks} | run_dir.finished().keys()
     for refused in loaded.refused:
-        if refused.task_id and refused.task_id not in finished:
-            reason = f"{refused.file}: {refused.field}: {refused.reason}"
-            run_dir.save({"task": refused.task_id, "status": "refused", "reason": reason, "arms": {}, "steps": 0})
-            finished = run_dir.finished()
+        name = record_name(refused.task_id)
+        # A second task of a name leaves the first one as it is.
+        if refused.task_id != WHOLE_FILE and name not in known:
+            reason = f"{refused.file}: {refused.field}: {refused.reason}".encode(errors="backslashreplace").decode()
+            run_dir.save({"task": name, "status": "refused", "reason": reason, "arms": {}, "steps": 0})
+            known.add(name)
+
+
+def record_name(task_id: str) -> str:
+    """A refused task's id, percent-encoded where it cannot be a file name; `%` where it is empty."""
+    if task_id.isprintable() and task_id[:1] not in ("", ".") and not set(task_id) & set("/\\"):
+        return task_id[:100]
+    name = quote(task_id, safe="", errors="backslashreplace")
+    return (name if name[:1] != "." else "%2E" + name[1:])[:100] or "%"
 
 
 def finish(config: RunConfig, loaded: LoadedTasks, run_dir: RunDir, about: dict[str, Any]) -> None:

@@ -113,7 +113,11 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
         module, colon, attribute = config.name.partition(":")
         if not colon:
             raise ValueError(f"optimizer.name {config.name!r} is not adamw, muon, sgd or `my_module:my_optimizer`")
-        tx = getattr(importlib.import_module(module), attribute)(schedule)
+        try:
+            make = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise ValueError(f"optimizer.name {config.name!r} could not be imported: {error}") from error
+        tx = make(schedule)
     if config.clip_norm is None:
         return tx
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), tx)

@@ -15,11 +15,9 @@ from typing import Any
 import numpy as np
 
 from ttt_jax.tasks.grids import as_grid
-from ttt_jax.tasks.task import LoadedTasks, Refused, Task
+from ttt_jax.tasks.task import WHOLE_FILE, LoadedTasks, Refused, Task
 
 MAX_BYTES = 10_000_000
-WHOLE_FILE = "*"
-"""The task id of a refusal that concerns every task of a file."""
 
 
 class _Bad(ValueError):

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import difflib
 import importlib
+from functools import cache
 
 from ttt_jax.tasks.task import Domain
 
-DOMAINS = {"arc": "ttt_jax.tasks.arc:ArcDomain"}
+DOMAINS = {"arc": "ttt_jax.tasks.arc:ArcDomain", "bbh": "ttt_jax.tasks.bbh:BbhDomain"}
 """Name to `module:Class`; imported when asked for, so that a domain's needs are its own."""
 
 
+@cache
 def get_domain(name: str) -> Domain:
     """The domain called `name`, or a dotted path `my_module:MyDomain` of your own.
+
+    One object a name: programs compiled for its syntax serve every run of a process.
 
     Raises:
       ValueError: there is none; names the nearest.
@@ -23,4 +27,7 @@ def get_domain(name: str) -> Domain:
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(DOMAINS)}"
         raise ValueError(f"tasks.domain: no domain is called {name!r}, {hint} (or a path `module:Class`)")
     module, _, attribute = path.partition(":")
-    return getattr(importlib.import_module(module), attribute)()
+    try:
+        return getattr(importlib.import_module(module), attribute)()
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"tasks.domain: {name!r} could not be imported: {error}") from error
