@@ -10,13 +10,13 @@ import pytest
 
 from ttt_jax.config import TasksConfig
 from ttt_jax.tasks.graphs.answers import problem_of_truth, truth
-from ttt_jax.tasks.graphs.domain import GraphsText
+from ttt_jax.tasks.graphs.domain import GraphsDomain
 from ttt_jax.tasks.graphs.graph import GraphError
 from ttt_jax.tasks.graphs.questions import QUESTIONS, reference
 from ttt_jax.tasks.graphs.sets import GraphOptions, make_task, make_tasks
 from ttt_jax.tasks.graphs.transforms import KINDS, GraphTransform
 
-DOMAIN = GraphsText()
+DOMAIN = GraphsDomain()
 OPTIONS = GraphOptions("test", nodes=("7",), each=1, demos=2, families=("all",))
 TASKS = make_tasks(OPTIONS)
 LATENT = make_tasks(GraphOptions("test", nodes=("6",), each=2, demos=2, families=("all",), convention="latent"))

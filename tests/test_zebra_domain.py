@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ttt_jax.config import TasksConfig
 from ttt_jax.tasks.last_json import last_json
 from ttt_jax.tasks.zebra.answers import WORKED_EXAMPLE, cell_majority, most_common, normal
-from ttt_jax.tasks.zebra.domain import ZebraText
+from ttt_jax.tasks.zebra.domain import ZebraDomain
 from ttt_jax.tasks.zebra.generate import generate
 from ttt_jax.tasks.zebra.records import Record, read_record, read_records, write_records
 from ttt_jax.tasks.zebra.scoring import rates, score
@@ -23,7 +23,7 @@ from ttt_jax.tasks.zebra.transforms import KINDS, ZebraTransform
 from ttt_jax.tasks.zebra.vocabulary import draw_attributes, vocabularies
 from ttt_jax.tasks.zebra.wording import CONVENTIONS, WORDINGS, WordingError, find_item, read_puzzle
 
-DOMAIN = ZebraText()
+DOMAIN = ZebraDomain()
 TASKS = make_tasks(ZebraOptions("development", sizes=("3x3", "4x3"), each=1, demos=3, queries=2))
 
 PUBLIC = """There are 2 houses, numbered 1 to 2 from left to right, as seen from across the street.

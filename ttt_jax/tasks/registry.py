@@ -8,7 +8,13 @@ from functools import cache
 
 from ttt_jax.tasks.task import Domain
 
-DOMAINS = {"arc": "ttt_jax.tasks.arc:ArcDomain", "bbh": "ttt_jax.tasks.bbh:BbhDomain"}
+DOMAINS = {
+    "arc": "ttt_jax.tasks.arc:ArcDomain",
+    "bbh": "ttt_jax.tasks.bbh:BbhDomain",
+    "diagnosis": "ttt_jax.tasks.diagnosis.domain:DiagnosisDomain",
+    "graphs": "ttt_jax.tasks.graphs.domain:GraphsDomain",
+    "zebra": "ttt_jax.tasks.zebra.domain:ZebraDomain",
+}
 """Name to `module:Class`; imported when asked for, so that a domain's needs are its own."""
 
 

@@ -18,13 +18,13 @@ from ttt_jax.tasks.graphs.questions import QUESTIONS, read_problem
 from ttt_jax.tasks.graphs.sets import GraphOptions, make_tasks
 from ttt_jax.tasks.graphs.transforms import GraphTransform, check_kinds, make_views, random_transform
 from ttt_jax.tasks.problem_text import ProblemText
-from ttt_jax.tasks.prompting import FewShotPrompts
 from ttt_jax.tasks.source import parse_source
-from ttt_jax.tasks.task import Augmenter, LoadedTasks, Refused, Task
+from ttt_jax.tasks.task import Augmenter, LoadedTasks, Refused, Task, Transform
+from ttt_jax.tasks.text import TextDomain
 
 
-class GraphsText(FewShotPrompts):
-    """Everything of the domain but its tokens.
+class GraphsDomain(TextDomain):
+    """Thirteen questions.
 
     Inputs are `ProblemText`s of a `GraphProblem`. An answer is text in normal
     form; the answers of tasks are truths, which know every right answer, so
@@ -33,6 +33,8 @@ class GraphsText(FewShotPrompts):
     """
 
     name = "graphs"
+    one_line = False
+    max_answer_tokens = 768
 
     def read(self, config: TasksConfig) -> LoadedTasks:
         """All tasks of `config.path` ({"id", "problem": text}, zero-shot) or else of `config.source` (generated)."""
@@ -90,9 +92,9 @@ class GraphsText(FewShotPrompts):
         check_kinds(kinds)
         return random_transform(kinds, task, rng)
 
-    def views(self, kinds: Sequence[str], task: Task, count: int, rng: np.random.Generator) -> list[GraphTransform]:
+    def views(self, kinds: Sequence[str], task: Task, count: int, rng: np.random.Generator) -> list[Transform]:
         check_kinds(kinds)
-        return make_views(kinds, task, count, rng)
+        return list(make_views(kinds, task, count, rng))
 
     def augmenter(self, name: str, task: Task, rng: np.random.Generator) -> Augmenter:
         raise ValueError(f"graphs: no augmenter is called {name!r}: every change of a problem is invertible")

@@ -10,9 +10,9 @@ import numpy as np
 
 from ttt_jax.config import TasksConfig
 from ttt_jax.tasks.problem_text import ProblemText
-from ttt_jax.tasks.prompting import FewShotPrompts
 from ttt_jax.tasks.source import parse_source
-from ttt_jax.tasks.task import Augmenter, LoadedTasks, Task
+from ttt_jax.tasks.task import Augmenter, LoadedTasks, Task, Transform
+from ttt_jax.tasks.text import TextDomain
 from ttt_jax.tasks.zebra.answers import WORKED_EXAMPLE, Answer, as_answer, normal, read_answer, template, write_answer
 from ttt_jax.tasks.zebra.puzzle import Puzzle
 from ttt_jax.tasks.zebra.records import read_records
@@ -21,10 +21,12 @@ from ttt_jax.tasks.zebra.sets import ZebraOptions, make_tasks
 from ttt_jax.tasks.zebra.transforms import ZebraTransform, check_kinds, make_views, random_transform
 
 
-class ZebraText(FewShotPrompts):
-    """Everything of the domain but its tokens. Inputs are `ProblemText`s of a `Puzzle`, answers are `Answer`s."""
+class ZebraDomain(TextDomain):
+    """Inputs are `ProblemText`s of a `Puzzle`, answers are `Answer`s."""
 
     name = "zebra"
+    one_line = False
+    max_answer_tokens = 1024
 
     def read(self, config: TasksConfig) -> LoadedTasks:
         """All tasks of `config.path` (public records, zero-shot) or else of `config.source` (generated)."""
@@ -71,9 +73,9 @@ class ZebraText(FewShotPrompts):
         check_kinds(kinds)
         return random_transform(kinds, task, rng)
 
-    def views(self, kinds: Sequence[str], task: Task, count: int, rng: np.random.Generator) -> list[ZebraTransform]:
+    def views(self, kinds: Sequence[str], task: Task, count: int, rng: np.random.Generator) -> list[Transform]:
         check_kinds(kinds)
-        return make_views(kinds, task, count, rng)
+        return list(make_views(kinds, task, count, rng))
 
     def augmenter(self, name: str, task: Task, rng: np.random.Generator) -> Augmenter:
         raise ValueError(f"zebra: no augmenter is called {name!r}: every change of a puzzle is invertible")
