@@ -11,10 +11,12 @@ from typing import Any
 
 from ttt_jax.adapt.adapt import Adapted, Adapter, concatenate
 from ttt_jax.adapt.partial import PartialFile
-from ttt_jax.adapt.plan import Group, plan_groups
+from ttt_jax.adapt.plan import Group, PlannedTask, plan_groups
 from ttt_jax.adapt.saved import load_adapted, slot_saver
 from ttt_jax.config import RunConfig
+from ttt_jax.decode.candidate import Candidate
 from ttt_jax.decode.candidates import decode_candidates, score_queries
+from ttt_jax.decode.shared import decode_shared, read_tokens
 from ttt_jax.evaluate.records import ADAPTED, IN_CONTEXT, Answers, Training, task_files
 from ttt_jax.runtime.compile_log import CompileLog
 from ttt_jax.runtime.interrupt import Interrupted
@@ -143,12 +145,7 @@ class Solver:
         queries = [(i, views) for i, planned in enumerate(group.tasks) for views in planned.views]
         detail = f"{len(queries)} queries x {decode.views} views, {arm}, {group.prompt_length} tokens"
         with self.progress.stage("decode", detail, units=len(queries)), self.timed() as decoding:
-            candidates = self.decode_slots.attempt(
-                lambda slots: decode_candidates(
-                    self.model, self.base, trainable, queries, self.domain, replace(decode, slots=slots),
-                    group.prompt_length, self.config.seed, on_stage=lambda text: self.now(f"{arm}: {text}"),
-                )
-            )  # fmt: skip
+            candidates = self.decode_slots.attempt(lambda slots: self.decode_in(slots, group, arm, trainable))
             self.progress.advance(len(queries))
         self.leave_if_asked()
         scores: list[dict[str, float] | None] = [None] * len(queries)
@@ -172,11 +169,25 @@ class Solver:
             tokens = {
                 "adapt": int(adapted.tokens[i]) if adapted else 0,
                 "decode": sum(len(c.tokens) for of_query in candidates[of_task] for c in of_query),
-                "prompt": decode.samples * sum(len(view.prompt) for views in planned.views for view in views),
+                "prompt": prompt_tokens(planned, self.domain, decode.samples),
             }
             seconds = dict(zip(("adapt", "decode", "select"), (s / tasks for s in stages), strict=True))
             answered.append(Answers(candidates[of_task], ranked[of_task], scores[of_task], seconds, tokens))
         return answered
+
+    def decode_in(self, slots: int, group: Group, arm: str, trainable: Any) -> list[list[Candidate]]:
+        """The candidates of every query of the group, `slots` queries at a time."""
+        config, seed = replace(self.config.decode, slots=slots), self.config.seed
+        model, base, domain = self.model, self.base, self.domain
+
+        def on_stage(text: str) -> None:
+            self.now(f"{arm}: {text}")
+
+        if domain.shared_prefix:
+            tasks = [(i, planned.views) for i, planned in enumerate(group.tasks)]
+            return decode_shared(model, base, trainable, tasks, domain, config, self.config.lengths, seed, on_stage)
+        queries = [(i, views) for i, planned in enumerate(group.tasks) for views in planned.views]
+        return decode_candidates(model, base, trainable, queries, domain, config, group.prompt_length, seed, on_stage)
 
     @contextmanager
     def timed(self) -> Iterator[Callable[[], float]]:
@@ -195,3 +206,10 @@ class Solver:
     def leave_if_asked(self) -> None:
         if self.interrupted():
             raise Interrupted
+
+
+def prompt_tokens(planned: PlannedTask, domain: Domain, samples: int) -> int:
+    """Tokens of prompts that the model reads to answer a task."""
+    if domain.shared_prefix:
+        return read_tokens(planned.views, samples)
+    return samples * sum(len(view.prompt) for views in planned.views for view in views)

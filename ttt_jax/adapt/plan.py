@@ -40,7 +40,8 @@ class Group:
 
     Attributes:
       tasks: at most `adapt.slots` of them, with at most `decode.slots` queries in
-        all (one task with more queries than that stands alone).
+        all (one task with more queries than that stands alone), unless the
+        domain has `shared_prefix`.
       train_length: training sequences are padded to this many tokens.
       prompt_length: prompts are padded to this many tokens.
     """
@@ -101,7 +102,9 @@ def plan_groups(tasks: Sequence[Task], domain: Domain, config: RunConfig) -> tup
     for entry in planned:
         queries = sum(len(item.task.queries) for _, _, item in [*current, entry])
         # Groups are filled across buckets: an empty slot costs as much as a padded one.
-        if current and (len(current) == config.adapt.slots or queries > config.decode.slots):
+        # Queries that share a prefix are decoded task by task, so that their number bounds no group.
+        full = queries > config.decode.slots and not domain.shared_prefix
+        if current and (len(current) == config.adapt.slots or full):
             close()
         current.append(entry)
     close()

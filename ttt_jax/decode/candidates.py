@@ -11,7 +11,7 @@ from jaxtyping import Array, Int
 
 from ttt_jax.config import DecodeConfig
 from ttt_jax.decode.candidate import Candidate
-from ttt_jax.decode.generate import Prompts, generate
+from ttt_jax.decode.generate import Generated, Prompts, generate
 from ttt_jax.decode.sampling import row_key
 from ttt_jax.decode.score import score_candidates
 from ttt_jax.decode.views import View
@@ -59,22 +59,31 @@ def decode_candidates(
             chunk=config.chunk, temperature=config.temperature, top_p=config.top_p,
             grammar=config.grammar, keys=row_keys(views, config, seed), on_stage=on_stage,
         )  # fmt: skip
-        for q, of_query in enumerate(views):
-            candidates.append([])
-            for row, (view, sample) in enumerate((v, s) for v in of_query for s in range(config.samples)):
-                tokens = tuple(generated.tokens[q, row, : generated.lengths[q, row]].tolist())
-                answer = domain.decoded(tokens, view.task)
-                candidates[-1].append(
-                    Candidate(
-                        query=view.query,
-                        view=view.transform.name,
-                        group=view.transform.group,
-                        sample=sample,
-                        tokens=tokens,
-                        logprob=float(generated.logprobs[q, row]),
-                        answer=None if answer is None else view.transform.invert(answer),
-                    )
-                )
+        candidates += [
+            candidates_of(of_query, generated, q, config.samples, domain) for q, of_query in enumerate(views)
+        ]
+    return candidates
+
+
+def candidates_of(
+    views: Sequence[View], generated: Generated, query: int, samples: int, domain: Domain
+) -> list[Candidate]:
+    """What the rows of one query (an index into `generated`) say, mapped back."""
+    candidates = []
+    for row, (view, sample) in enumerate((v, s) for v in views for s in range(samples)):
+        tokens = tuple(generated.tokens[query, row, : generated.lengths[query, row]].tolist())
+        answer = domain.decoded(tokens, view.task)
+        candidates.append(
+            Candidate(
+                query=view.query,
+                view=view.transform.name,
+                group=view.transform.group,
+                sample=sample,
+                tokens=tokens,
+                logprob=float(generated.logprobs[query, row]),
+                answer=None if answer is None else view.transform.invert(answer),
+            )
+        )
     return candidates
 
 

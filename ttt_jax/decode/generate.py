@@ -62,6 +62,10 @@ class Generated(NamedTuple):
     logprobs: Float[np.ndarray, "T R"]
     lengths: Int[np.ndarray, "T R"]
 
+    def by_query(self, queries: int) -> Generated:
+        """The rows of one task as those of its queries: [1, queries x R, ...] to [queries, R, ...]."""
+        return Generated(*(x.reshape(queries, -1, *x.shape[2:]) for x in self))
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -153,9 +157,24 @@ def generate(
     room = min(chunk, max_new_tokens - 1)  # the last token is never read, so it needs no slot
     on_stage(f"reading prompts of {width} tokens")
     state = prefill(model, base, adapted, prompts, keys, rules=rules, slots=width + room, longest=max_new_tokens)
-    while not (state.count >= max_new_tokens or state.done.all()):
+    return finish(model, base, adapted, state, width, room, rules, on_stage)
+
+
+def finish(
+    model: Decoder,
+    base: Any,
+    adapted: Any | None,
+    state: DecodeState,
+    width: int,
+    room: int,
+    rules: Rules,
+    on_stage: Callable[[str], None],
+) -> Generated:
+    """Goes on from a state until every row is done; `width` slots of its cache hold prompts, `room` are free."""
+    longest = state.tokens.shape[-1]
+    while not (state.count >= longest or state.done.all()):
         if state.cache.length == state.cache.slots:
-            room = min(2 * room, max_new_tokens - 1)
+            room = min(2 * room, longest - 1)
             state = state.replace(cache=state.cache.grow(width + room))
         on_stage(f"writing up to {room + 1} tokens after {width}")
         state = decode_chunk(model, base, adapted, state, rules=rules)
@@ -207,6 +226,20 @@ def prefill(
         valid=jnp.arange(slots)[None, None] < prompts.lengths[..., None],
         length=jnp.asarray(P, jnp.int32),
     )
+    return begin(cache, logits, prompts, keys, rules, longest)
+
+
+def begin(
+    cache: Cache,
+    logits: Float[Array, "T R V"],
+    prompts: Prompts,
+    keys: UInt32[Array, "T R 2"],
+    rules: Rules,
+    longest: int,
+) -> DecodeState:
+    """The state with each row's first token, chosen from the logits after its prompt."""
+    T, R = prompts.lengths.shape
+    last = jnp.maximum(prompts.lengths - 1, 0)
     end = jnp.take_along_axis(prompts.positions, last[..., None, None], axis=2)[:, :, 0]
     state = DecodeState(
         cache=cache,

@@ -93,7 +93,9 @@ class TextDomain(FewShotPrompts):
         ends, newline = set(tokenizer.stop_tokens), _newline(tokenizer) if self.one_line else None
         stop = newline if newline is not None else tokenizer.eos_token
         if stop is None:
-            raise ValueError(f"tasks.domain {self.name!r}: the tokenizer has no end-of-text token to end an answer with")
+            raise ValueError(
+                f"tasks.domain {self.name!r}: the tokenizer has no end-of-text token to end an answer with"
+            )
         bound.stop_token, bound._gap = stop, SEPARATOR
         if newline is not None:
             bound._gap = SEPARATOR.removeprefix(NEWLINE)
@@ -141,11 +143,10 @@ class TextDomain(FewShotPrompts):
 
     def prompt_tokens(self, task: Task) -> int:
         """Tokens of the demonstrations and the longest query, as a prompt."""
-        gap = self._gap if task.demos else ""
-        shown = sum(
-            len(self._tokens(text)) + (pair >= 0) for text, pair in self.pieces(task.demos)
-        ) + len(self._start)  # fmt: skip
-        return shown + max(len(self._tokens(gap + self.question(q, alone=not task.demos))) for q in task.queries)
+        return len(self._start) + max(
+            sum(len(self._tokens(text)) + (pair >= 0) for text, pair in self.pieces(task.demos, query))
+            for query in task.queries
+        )
 
     def text_of(self, tokens: Sequence[int]) -> str:
         """What decoded tokens say: up to the first newline where answers are one line."""
