@@ -116,6 +116,8 @@ class AdaptConfig:
     """Steps per jitted call: tasks can stop, be saved and be reported between chunks."""
     slots: int = 20
     """Tasks adapted side by side; fixes the compiled shape."""
+    shared: bool = False
+    """One adapter for all tasks of a family (bbh: those of one seed), trained on each of them in turn."""
     stop_loss: float | None = None
     """A task stops early once its smoothed loss is below this."""
     remat: bool = False

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ttt_jax.adapt.adapt import Adapted, Adapter, concatenate
+from ttt_jax.adapt.examples import ExampleStream
 from ttt_jax.adapt.partial import PartialFile
-from ttt_jax.adapt.plan import Group, PlannedTask, plan_groups
+from ttt_jax.adapt.plan import Group, PlannedTask, bucket, plan_groups
 from ttt_jax.adapt.saved import load_adapted, slot_saver
+from ttt_jax.adapt.shared import SharedFile, SharedStream, hand_out
 from ttt_jax.config import RunConfig
 from ttt_jax.decode.candidate import Candidate
 from ttt_jax.decode.candidates import decode_candidates, score_queries
@@ -33,6 +35,8 @@ def solve(solver: Solver, tasks: Sequence[Task], run: RunDir) -> None:
     A task that no length bucket holds is journaled as `too_long`, unanswered.
     """
     groups, too_long = plan_groups(tasks, solver.domain, solver.config)
+    if solver.config.adapt.shared:
+        solver.families = families(groups)
     finished = run.finished()
     for task_id, reason in sorted(too_long.items()):
         if task_id not in finished:
@@ -86,6 +90,9 @@ class Solver:
         self.adapt_slots = Slots("adapt.slots", config.adapt.slots, progress.log)
         self.decode_slots = Slots("decode.slots", config.decode.slots, progress.log)
         self.compiled: set[str] = set()
+        # For `adapt.shared`: the training sequences of every family, and what it was adapted to.
+        self.families: dict[str, list[ExampleStream]] = {}
+        self.shared: Adapted | None = None
 
     def solve(self, group: Group) -> Iterator[dict[str, Any]]:
         """Answers the tasks of a group: in-context first, then adapted.
@@ -114,17 +121,41 @@ class Solver:
         if self.config.load_adapters:
             folder = Path(self.config.load_adapters) / "adapters"
             return load_adapted(folder, ids, self.adapter.initial_state(ids).train.trainable)
-        config = self.config.adapt
-        detail = f"{len(ids)} tasks x {config.steps} steps, {group.train_length} tokens"
-        with self.progress.stage("adapt", detail, units=len(ids) * config.steps):
-            return self.adapt_slots.attempt(lambda slots: self.adapt_in(slots, ids, group))
+        if self.config.adapt.shared:
+            return self.adapt_shared(group)
+        streams = [planned.examples for planned in group.tasks if planned.examples]
+        return self.adapt_streams(ids, streams, group.train_length)
 
-    def adapt_in(self, slots: int, ids: Sequence[str], group: Group) -> Adapted:
-        """Adapts `slots` tasks at a time: the whole group at once, unless the device was too small for that."""
+    def adapt_shared(self, group: Group) -> Adapted:
+        """The adapters of the tasks' families; these are trained when the first group asks for them."""
+        names = sorted(self.families)
+        if self.shared is None:
+            file = SharedFile(self.partial) if self.partial else None
+            self.shared = file.load(names) if file else None
+            if self.shared is None:
+                seed = self.config.seed
+                streams = [SharedStream(name, self.families[name], seed) for name in names]
+                length = bucket(max(stream.max_length for stream in streams), self.config.lengths)
+                assert length is not None  # every task of theirs has found a bucket
+                self.shared = self.adapt_streams([f"family {name}" for name in names], streams, length)
+                if file:
+                    file.save(self.shared, names)
+        families = [planned.task.family for planned in group.tasks]
+        return hand_out(self.shared, [names.index(f) for f in families], [len(self.families[f]) for f in families])
+
+    def adapt_streams(self, ids: Sequence[str], streams: Sequence[Any], length: int) -> Adapted:
+        """One adapter for each stream of training sequences."""
+        config = self.config.adapt
+        detail = f"{len(ids)} tasks x {config.steps} steps, {length} tokens"
+        with self.progress.stage("adapt", detail, units=len(ids) * config.steps):
+            return self.adapt_slots.attempt(lambda slots: self.adapt_in(slots, ids, streams, length))
+
+    def adapt_in(self, slots: int, ids: Sequence[str], streams: Sequence[Any], length: int) -> Adapted:
+        """Adapts `slots` streams at a time: all at once, unless the device was too small for that."""
         if slots != self.adapter.config.slots:
             config = replace(self.config.adapt, slots=slots)
             self.adapter = Adapter(self.model, self.base, config, self.config.seed, self.domain.pad_token)
-        self.now(f"adapting {slots} side by side on {group.train_length} tokens")
+        self.now(f"adapting {slots} side by side on {length} tokens")
 
         def on_chunk(steps: int, done: int, loss: float) -> None:
             self.progress.advance(len(part) * steps, f"step {done}/{self.config.adapt.steps}, loss {loss:.3f}")
@@ -132,9 +163,9 @@ class Solver:
         parts, counts = [], []
         for start in range(0, len(ids), slots):
             part = ids[start : start + slots]
-            streams = [p.examples for p in group.tasks[start : start + slots] if p.examples]
             saved = PartialFile(self.partial, part) if self.partial else None
-            parts.append(self.adapter.adapt(part, streams, group.train_length, on_chunk, self.interrupted, saved))
+            of_part = streams[start : start + slots]
+            parts.append(self.adapter.adapt(part, of_part, length, on_chunk, self.interrupted, saved))
             counts.append(len(part))
         return parts[0] if len(parts) == 1 else concatenate(parts, counts)
 
@@ -206,6 +237,16 @@ class Solver:
     def leave_if_asked(self) -> None:
         if self.interrupted():
             raise Interrupted
+
+
+def families(groups: Sequence[Group]) -> dict[str, list[ExampleStream]]:
+    """The training sequences of the tasks of each family, in the order of task ids."""
+    planned = sorted((item for group in groups for item in group.tasks), key=lambda item: item.task.id)
+    found: dict[str, list[ExampleStream]] = {}
+    for item in planned:
+        if item.examples:
+            found.setdefault(item.task.family, []).append(item.examples)
+    return found
 
 
 def prompt_tokens(planned: PlannedTask, domain: Domain, samples: int) -> int:

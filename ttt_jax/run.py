@@ -49,6 +49,8 @@ def run(config: RunConfig, command: str) -> int:
     try:
         # What is wrong with the options shows here, as a ValueError that names the option.
         domain = get_domain(config.tasks.domain)
+        model, base, tokenizer = load_model(config.model, compute_dtype(config.dtype))
+        domain = domain.bind(tokenizer)
         loaded = domain.load(config.tasks)
         for refused in loaded.refused:
             print(f"refused: {refused}", file=sys.stderr)
@@ -57,7 +59,6 @@ def run(config: RunConfig, command: str) -> int:
                 f"error: none of the {len(loaded.refused)} tasks of {loaded.benchmark} could be read", file=sys.stderr
             )
             return SOME_REFUSED
-        model, base, _ = load_model(config.model, compute_dtype(config.dtype))
         check_options(config, domain, model, base, loaded.tasks)
         run_dir = RunDir.open(config.run_dir, config, command)
         left = [task for task in loaded.tasks if task.id not in run_dir.finished()]

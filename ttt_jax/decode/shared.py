@@ -120,7 +120,7 @@ def read_tokens(queries: Sequence[Sequence[View]], samples: int) -> int:
 @partial(jax.jit, static_argnames="model")
 def read_prefix(model: Decoder, base: Any, adapted: Any | None, prefix: Prompts) -> tuple[Any, Any]:
     """Keys and values of right-padded prefixes [1, V, P]: per layer [V, kv_heads, P, head_dim]."""
-    _, V, P = prefix.tokens.shape
+    P = prefix.tokens.shape[-1]
     first = None if adapted is None else jax.tree.map(lambda x: x[0], adapted)
 
     def read(row):

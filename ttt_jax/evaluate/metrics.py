@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ttt_jax.evaluate.intervals import bootstrap_mean, wilson
+from ttt_jax.evaluate.measures import measures
 from ttt_jax.runtime.journal import Record
 from ttt_jax.tasks.task import Answer, Domain, Task
 
@@ -103,7 +104,8 @@ def compute_metrics(
     Returns:
       Fractions of 1, each {"value", "low", "high", "n"} with a 95% interval
       (Wilson; bootstrap for partial credit), or None where no answer is known.
-      "per_task" gives the place of every right answer, for paired comparisons.
+      "per_task" gives the place of every right answer, for paired comparisons;
+      "measures", where the domain has its own numbers, those of every arm and baseline.
     """
     about = about or {}
     by_id = {t.id: t for t in tasks}
@@ -119,6 +121,8 @@ def compute_metrics(
     for of in seconds.values():
         for name, value in of.items():
             total_seconds[name] += value
+    answered = [task for id_, task in by_id.items() if id_ in records and task.answers is not None]
+    own_measures = measures(records, answered, domain, arms, ADAPTED)
     return {
         "benchmark": about.get("benchmark"),
         "tasks": len(records),
@@ -132,6 +136,7 @@ def compute_metrics(
         "seconds_by_arm": seconds,
         "tokens": {name: sum(of[name] for of in tokens.values()) for name in TOKENS},
         **{name: about.get(name) for name in ABOUT},
+        **({"measures": own_measures} if own_measures else {}),
         "per_task": {
             id_: {arm: list(o.ranks) for arm in arms if (o := outcomes[arm][id_]) is not None} for id_ in records
         },

@@ -70,6 +70,7 @@ def task_files(task: Task, arms: Mapping[str, Answers], training: Training | Non
             "arms": of_arms,
             "steps": training.steps if training else 0,
             "final_loss": losses[-1] if losses else None,
+            **({"dropped_demos": task.dropped_demos} if task.dropped_demos else {}),
         },
         "candidates": candidates,
         "curves": training.curves if training else None,

@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 
 from ttt_jax.evaluate.compare import compare
 from ttt_jax.evaluate.drawing import GRID_PIXELS, draw_curve, draw_grid
+from ttt_jax.evaluate.measures import table
 from ttt_jax.evaluate.metrics import ABOUT, compute_metrics
 from ttt_jax.evaluate.saved import SavedRun
 from ttt_jax.evaluate.summary import label, max_attempts, note, shown_numbers
@@ -20,6 +21,8 @@ from ttt_jax.runtime.journal import Record
 from ttt_jax.runtime.progress import clock_time
 
 SHOWN_ANSWERS = 5
+SHOWN_QUERIES = 12
+"""Of a task with more queries, the first are shown."""
 OPEN_TASKS = 24
 """Up to so many tasks all of them are shown opened."""
 
@@ -55,6 +58,7 @@ def render_report(run: SavedRun) -> str:
         paired=_paired(metrics, arms, attempts),
         legend=_legend(tasks, arms),
         facts=_facts(metrics),
+        measures=table(metrics.get("measures", {})),
         tasks=tasks,
         filters=_filters(tasks),
         open_all=len(tasks) <= OPEN_TASKS,
@@ -100,13 +104,15 @@ def _task(
         classes.append("failed")
     seconds = {k: sum(a["seconds"].get(k) or 0 for a in record["arms"].values()) for k in ("adapt", "decode", "select")}
     loss = (curves or {}).get("loss", [])
+    queries = len(raw["queries"]) if raw else 0
     return {
         "id": record["task"],
         "classes": classes,
         "note": note(record),
         "marks": [{"label": label(arm), "solved": solved.get(arm)} for arm in arms],
         "demos": raw["demos"] if raw else [],
-        "queries": [_query(record, raw, query, ranks, arms) for query in range(len(raw["queries"]))] if raw else [],
+        "queries": [_query(record, raw, query, ranks, arms) for query in range(min(queries, SHOWN_QUERIES))],
+        "more_queries": max(0, queries - SHOWN_QUERIES),
         "curve": draw_curve(loss),
         "losses": [v for v in (loss[0], loss[-1]) if v is not None] if loss else [],
         "steps": record.get("steps") or 0,

@@ -9,8 +9,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ttt_jax.evaluate import measures
 from ttt_jax.runtime.journal import Record
 from ttt_jax.runtime.progress import clock_time
+
+SHOWN_RANKS = 12
+"""Of tasks with more queries, only the number of right answers is shown."""
 
 LABELS = {"in_context": "in-context", "adapted": "adapted"}
 
@@ -44,6 +48,7 @@ def print_summary(metrics: Mapping[str, Any], records: Mapping[str, Record], con
             Text(note(record)),
         )
     console.print(table)
+    print_measures(metrics, console)
     print_beside({"": metrics}, console)
     seconds = metrics["seconds"]
     parts = [f"{name} {clock_time(value or 0)}" for name, value in seconds.items()]
@@ -52,6 +57,19 @@ def print_summary(metrics: Mapping[str, Any], records: Mapping[str, Record], con
         f"{metrics.get('compilations') or 0} compilations",
         highlight=False,
     )
+
+
+def print_measures(metrics: Mapping[str, Any], console: Console) -> None:
+    """The domain's own accuracies, where it has them."""
+    rows = measures.table(metrics.get("measures", {}))
+    if not rows:
+        return
+    table = Table(title="accuracy in %, with standard errors over seeds", title_justify="left", pad_edge=False)
+    for column, title in enumerate(rows[0]):
+        table.add_column(title, justify="right" if column else "left")
+    for row in rows[1:]:
+        table.add_row(*row)
+    console.print(table)
 
 
 def print_beside(runs: Mapping[str, Mapping[str, Any] | None], console: Console | None = None) -> None:
@@ -97,6 +115,8 @@ def note(record: Record) -> str:
     if record.get("reason"):
         parts.append(record["reason"])
     text = ": ".join(parts)
+    if dropped := record.get("dropped_demos"):
+        text += f" {dropped} demonstrations too many for the prompt"
     if any(arm.get("fell_back") for arm in record["arms"].values()):
         text += " (answered in context)"
     return text.strip()
@@ -113,4 +133,7 @@ def _ranks(ranks: Sequence[int | None] | None, attempts: int) -> Text:
         return Text("?", style="dim")
     solved = all(r is not None and r <= attempts for r in ranks)
     words = ["no" if r is None else str(r) for r in ranks]
+    if len(ranks) > SHOWN_RANKS:
+        right = sum(r is not None and r <= attempts for r in ranks)
+        return Text(f"{right} of {len(ranks)}")
     return Text(("✓ " if solved else "✗ ") + " ".join(words), style="green" if solved else "red")

@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 # A bare letter only where it can be nothing else: "A man" and "I think" begin with words.
 _LETTER = re.compile(r"\(\s*([a-z])\s*\)|([a-z])(?=\s*[).:,]|$)", re.IGNORECASE)
-_NUMBER = re.compile(r"[-−]?\d(?:[\d,]*\d)?(?![\w])(?:\.0+(?!\d))?")
+_NUMBER = re.compile(r"[-\u2212]?\d(?:[\d,]*\d)?(?![\w])(?:\.0+(?!\d))?")
 _BRACKET = re.compile(r"[\[\](){}<>]")
 _LEAD = re.compile(r"^(?:the\s+)?(?:correct\s+)?(?:answer|option|choice)(?:\s+is)?\s*[:=]?\s+", re.IGNORECASE)
-_QUOTES = " \t\"'`*“”‘’"
+_QUOTES = " \t\"'`*\u201c\u201d\u2018\u2019"
 
 
 def letter(line: str) -> str | None:
@@ -39,7 +39,7 @@ def number(line: str) -> str | None:
     found = _NUMBER.match(_begin(line))
     if not found:
         return None
-    return str(int(found[0].partition(".")[0].replace(",", "").replace("−", "-")))
+    return str(int(found[0].partition(".")[0].replace(",", "").replace("\u2212", "-")))
 
 
 def brackets(line: str) -> str | None:
@@ -54,7 +54,7 @@ def brackets(line: str) -> str | None:
 def words(line: str) -> str | None:
     """Words with single spaces between them; commas between them are passed over. At least two words."""
     found = line.replace(",", " ").split()
-    if len(found) < 2 or not all(re.fullmatch(r"[\w'’.&-]+", word) for word in found):
+    if len(found) < 2 or not all(re.fullmatch(r"[\w'\u2019.&-]+", word) for word in found):
         return None
     return " ".join(found).rstrip(".")
 

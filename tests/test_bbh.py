@@ -1,0 +1,253 @@
+"""BIG-Bench Hard: its files, its protocol, what counts as an answer, and whole runs on a tiny model."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from e2e_tools import journal, read_json, with_options
+from text_tools import boolean_examples, choice_examples, tiny_text_model, tiny_tokenizer, write_bbh
+
+from ttt_jax.adapt.examples import ExampleStream
+from ttt_jax.adapt.shared import SharedStream
+from ttt_jax.config import AdaptConfig, DecodeConfig, ExamplesConfig, LoraConfig, RunConfig, SelectConfig, TasksConfig
+from ttt_jax.run import run
+from ttt_jax.tasks.bbh import BbhDomain
+from ttt_jax.tasks.bbh_scores import explained, majority_label, measure
+from ttt_jax.tasks.bbh_tasks import TASKS
+from ttt_jax.tasks.registry import get_domain
+from ttt_jax.tasks.task import Task
+
+DOMAIN = BbhDomain()
+TOKENIZER = tiny_tokenizer()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    files = {"boolean_expressions": boolean_examples(16), "hyperbaton": choice_examples(15)}
+    return write_bbh(tmp_path_factory.mktemp("bbh"), files)
+
+
+def config(folder, **options) -> TasksConfig:
+    return TasksConfig(domain="bbh", path=str(folder), **options)
+
+
+def test_there_are_27_tasks_with_a_description_a_format_and_a_reader():
+    assert len(TASKS) == 27
+    assert all(text.description.endswith(".") and text.answer_format.endswith(".") for text in TASKS.values())
+
+
+def test_a_seed_shuffles_the_whole_task_and_the_first_examples_are_the_demonstrations(folder):
+    tasks = {task.id: task for task in DOMAIN.read(config(folder, demos=4, seeds=(42, 43))).tasks}
+    assert set(tasks) == {f"{name}@{seed}" for name in ("boolean_expressions", "hyperbaton") for seed in (42, 43)}
+    examples = boolean_examples(16)
+    random.seed(43)
+    random.shuffle(examples)
+    task = tasks["boolean_expressions@43"]
+    shown = [*task.demos, *zip(task.queries, task.answers or (), strict=True)]
+    assert shown == [(e["input"], e["target"]) for e in examples]
+    assert len(task.demos) == 4 and task.family == "seed43"
+
+
+def test_the_prompt_is_description_format_and_questions_with_answers(folder):
+    domain = get_domain("bbh").bind(TOKENIZER)
+    task = next(t for t in domain.load(config(folder, demos=2, seeds=(42,))).tasks if t.id.startswith("bool"))
+    (x, y), (x2, y2) = task.demos
+    text = TASKS["boolean_expressions"]
+    expected = (
+        f"{text.description} {text.answer_format}\n\nQ: {x}\nA: {y}\n\nQ: {x2}\nA: {y2}\n\nQ: {task.queries[0]}\nA:"
+    )
+    assert TOKENIZER.decode(domain.encode(task.demos, task.queries[0]).tokens) == expected
+    alone = TOKENIZER.decode(domain.encode((), task.queries[0]).tokens)
+    assert alone == f"{text.description} {text.answer_format}\n\nQ: {task.queries[0]}\nA:"
+
+
+READ = [
+    ("hyperbaton", " (A)", "(A)"),
+    ("hyperbaton", " b) the second", "(B)"),
+    ("hyperbaton", " B", "(B)"),
+    ("hyperbaton", "The answer is (B).", "(B)"),
+    ("hyperbaton", " A man walks", None),
+    ("hyperbaton", " I think (A)", None),
+    ("hyperbaton", " 7", None),
+    ("salient_translation_error_detection", " (F)", "(F)"),
+    ("boolean_expressions", " true", "True"),
+    ("boolean_expressions", " False because", "False"),
+    ("boolean_expressions", " yes", None),
+    ("sports_understanding", " Yes.", "yes"),
+    ("web_of_lies", " no, she lies", "No"),
+    ("navigate", " Nothing", None),
+    ("formal_fallacies", " invalid", "invalid"),
+    ("formal_fallacies", " VALID", "valid"),
+    ("multistep_arithmetic_two", " -1,234", "-1234"),
+    ("multistep_arithmetic_two", " 007.0", "7"),
+    ("object_counting", " 12 fruits", "12"),
+    ("object_counting", " twelve", None),
+    ("object_counting", " 12.5", "12"),
+    ("dyck_languages", " ] )}", "] ) }"),
+    ("dyck_languages", " ( ]", None),
+    ("dyck_languages", " ] then )", None),
+    ("word_sorting", " apple, bear  cat", "apple bear cat"),
+    ("word_sorting", " apple", None),
+    ("movie_recommendation", " Monsters, Inc", "Monsters, Inc"),
+    ("movie_recommendation", " (C)", "(C)"),
+    ("ruin_names", "", None),
+]
+
+
+@pytest.mark.parametrize(("name", "line", "answer"), READ)
+def test_the_first_word_or_letter_counts(name, line, answer):
+    assert DOMAIN.parse_for(Task(f"{name}@42", (), ()), line) == answer
+
+
+def test_answers_are_compared_without_case_and_spacing():
+    assert DOMAIN.same("] ) }", " ]  ) } ") and DOMAIN.same("True", "true") and not DOMAIN.same("(A)", "(B)")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "file: not JSON"),
+        ("[]", "examples: expected a list"),
+        ('{"examples": [{"input": "x", "target": "y"}, {"input": "x"}]}', r"examples\[1\]: target: expected a text"),
+        ('{"examples": [{"input": " ", "target": "y"}]}', r"examples\[0\]: input: expected a text"),
+        ('{"examples": ["x"]}', r"examples\[0\]: expected an object"),
+        ('{"examples": [{"input": "x", "target": "y"}]}', "leave no query"),
+    ],
+)
+def test_bad_files_are_refused_by_name_and_number(tmp_path, content, message):
+    write_bbh(tmp_path, {"hyperbaton": choice_examples(15)})
+    (tmp_path / "snarks.json").write_text(content)
+    loaded = DOMAIN.read(config(tmp_path, seeds=(42,)))
+    assert [task.id for task in loaded.tasks] == ["hyperbaton@42"]
+    assert len(loaded.refused) == 1 and loaded.refused[0].task_id == "snarks"
+    import re
+
+    assert re.search(f"snarks.json.*{message}", str(loaded.refused[0]))
+
+
+def test_wrong_paths_are_refused_with_what_is_expected(tmp_path):
+    with pytest.raises(ValueError, match=r"tasks\.path: bbh needs the directory"):
+        DOMAIN.read(TasksConfig(domain="bbh"))
+    with pytest.raises(ValueError, match="no such directory"):
+        DOMAIN.read(config(tmp_path / "none"))
+    with pytest.raises(ValueError, match="holds no task file"):
+        DOMAIN.read(config(tmp_path))
+    (tmp_path / "snark.json").write_text("{}")
+    with pytest.raises(ValueError, match="did you mean snarks"):
+        DOMAIN.read(config(tmp_path / "snark.json"))
+
+
+def task_of(name: str, seed: int, truths: str) -> Task:
+    return Task(f"{name}@{seed}", (("x", "a"), ("y", "b"), ("z", "b")), tuple(truths), tuple(truths))
+
+
+def test_accuracies_are_means_over_tasks_then_over_seeds():
+    tasks = [task_of("p", 42, "aabb"), task_of("q", 42, "bbbb"), task_of("p", 43, "aaaa"), task_of("q", 43, "abab")]
+    answers = {"p@42": list("aabb"), "q@42": ["b", None, "a", "b"], "p@43": list("abbb"), "q@43": list("aaaa")}
+    found = measure(tasks, answers, DOMAIN.same)
+    # Seeds: (1 + 0.5) / 2 and (0.25 + 0.5) / 2.
+    assert found["accuracy"]["value"] == pytest.approx((0.75 + 0.375) / 2) and found["accuracy"]["n"] == 2
+    assert found["accuracy"]["stderr"] == pytest.approx(np.std([0.75, 0.375], ddof=1) / np.sqrt(2))
+    assert found["tasks"]["p"]["accuracy"]["value"] == pytest.approx((1 + 0.25) / 2)
+    assert found["tasks"]["q"]["valid"] == pytest.approx((0.75 + 1) / 2)
+    one = measure(tasks[:2], answers, DOMAIN.same)
+    assert one["accuracy"] == {"value": 0.75, "stderr": None, "n": 1}
+
+
+def test_the_majority_label_is_a_baseline_that_sees_demonstrations_only():
+    task = task_of("p", 42, "aabb")
+    assert majority_label(task) == "b"
+    baseline = DOMAIN.baselines([task])["majority_label"]
+    assert baseline == {"p@42": ["b"] * 4}
+    assert measure([task], baseline, DOMAIN.same)["accuracy"]["value"] == 0.5
+
+
+def test_the_share_of_a_gain_that_the_label_explains():
+    before, after = {"p": 0.2, "q": 0.5, "r": 0.9}, {"p": 0.6, "q": 0.7, "r": 0.8}
+    assert explained(before, after, {"p": 0.5, "q": 0.4, "r": 1.0}) == pytest.approx(0.3 / 0.6)
+    assert explained(before, before, before) is None
+
+
+def test_a_pool_of_40_orders_is_one_epoch_of_8_steps(folder):
+    domain = get_domain("bbh").bind(TOKENIZER)
+    task = domain.load(config(folder, demos=6, seeds=(42,))).tasks[0]
+    options = ExamplesConfig(transforms=("order",), cap=40, first_output_loss=1.0)
+    stream = ExampleStream(task, domain, options, seed=0)
+    sequences = [encoded.tokens.tobytes() for step in range(8) for encoded in stream.sequences(step, 5)]
+    assert len(set(sequences)) == 40
+    batch = stream.batch(0, 5, stream.max_length)
+    assert {int(row.sum()) for row in batch["weights"]} == {sum(domain.encode(task.demos).outputs >= 0)}
+
+
+def test_a_family_gives_every_task_a_sequence_in_every_round(folder):
+    domain = get_domain("bbh").bind(TOKENIZER)
+    tasks = domain.load(config(folder, demos=3, seeds=(42,))).tasks
+    streams = [ExampleStream(task, domain, ExamplesConfig(transforms=()), seed=0) for task in tasks]
+    shared = SharedStream("seed42", streams, seed=0)
+    own = {domain.encode(task.demos).tokens.tobytes(): task.id for task in tasks}
+    tokens = np.concatenate([shared.batch(step, 3, shared.max_length)["tokens"] for step in range(4)])
+    seen = [own[row[row != domain.pad_token].tobytes()] for row in tokens]
+    assert all(len(set(seen[i : i + 2])) == 2 for i in range(0, 12, 2))
+    assert len(set(map(tuple, zip(seen[::2], seen[1::2], strict=True)))) == 2
+
+
+@pytest.fixture(scope="module")
+def small(folder, tmp_path_factory) -> RunConfig:
+    return RunConfig(
+        model=str(tiny_text_model(tmp_path_factory.mktemp("model"))),
+        lengths=(192, 448),
+        tasks=config(folder, demos=4, seeds=(42, 43)),
+        adapt=AdaptConfig(
+            steps=4,
+            batch_size=2,
+            chunk=2,
+            slots=4,
+            lora=LoraConfig(rank=4, alpha=4.0, targets=("q", "v", "o", "gate", "up", "down")),
+            examples=ExamplesConfig(transforms=("order",), cap=8, first_output_loss=1.0),
+        ),
+        decode=DecodeConfig(views=2, transforms=("order",), slots=8, chunk=8, max_new_tokens=8),
+        select=SelectConfig(attempts=1),
+    )
+
+
+@pytest.mark.slow
+def test_a_run_answers_every_task_and_seed_and_reports_every_arm_and_baseline(small, tmp_path):
+    small = with_options(small, run_dir=str(tmp_path / "run"))
+    assert run(small, "python scripts/ttt.py") == 0
+    metrics, lines = read_json(tmp_path / "run" / "metrics.json"), journal(tmp_path / "run")
+    assert len(lines) == metrics["tasks"] == 4 and metrics["failed"] == 0
+    assert all(len(arm["ranked"]) in (11, 12) for line in lines.values() for arm in line["arms"].values())
+    found = metrics["measures"]
+    assert set(found) == {"in_context", "adapted", "majority_label"}
+    assert set(found["adapted"]["tasks"]) == {"boolean_expressions", "hyperbaton"}
+    assert all(0 <= arm["valid"] <= 1 and arm["accuracy"]["n"] == 2 for arm in found.values())
+    assert found["majority_label"]["accuracy"]["value"] > 0 and found["majority_label"]["valid"] == 1
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert "majority label" in report and "hyperbaton" in report
+    # A run that stopped before the last tasks goes on to the same answers.
+    again = tmp_path / "again"
+    again.mkdir()
+    (again / "config.yaml").write_text((tmp_path / "run" / "config.yaml").read_text())
+    first = (tmp_path / "run" / "journal.jsonl").read_text().splitlines()[0]
+    (again / "journal.jsonl").write_text(first + "\n")
+    assert run(replace(small, run_dir=str(again)), "python scripts/ttt.py") == 0
+    for name, line in journal(again).items():
+        assert {arm: of["ranked"] for arm, of in line["arms"].items()} == {
+            arm: of["ranked"] for arm, of in lines[name]["arms"].items()
+        }
+
+
+@pytest.mark.slow
+def test_a_shared_adapter_is_trained_once_a_seed_and_is_the_same_for_its_tasks(small, tmp_path):
+    small = with_options(
+        small, run_dir=str(tmp_path / "run"), adapt__shared=True, arms=("adapted",), save_adapters=True
+    )
+    assert run(small, "python scripts/ttt.py") == 0
+    files = {file.stem: file.read_bytes() for file in (tmp_path / "run" / "adapters").glob("*.safetensors")}
+    assert files["boolean_expressions@42"] == files["hyperbaton@42"] != files["hyperbaton@43"]
+    curves = {name: json.loads((tmp_path / "run" / "curves" / f"{name}.json").read_text()) for name in files}
+    assert curves["boolean_expressions@42"] == curves["hyperbaton@42"] and len(curves["hyperbaton@42"]["loss"]) == 4
