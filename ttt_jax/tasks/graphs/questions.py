@@ -17,7 +17,7 @@ TOLERANCE = 1e-3
 PAGERANK_TIE = 1e-6
 """Nodes whose PageRank is within this of the largest are right."""
 
-_DAMPING = 0.85
+DAMPING = 0.85
 
 Kind = Literal["number", "fraction", "truth", "node", "nodes", "order", "edges"]
 """What an answer is: a whole number, a fraction, yes or no, a node, a set of nodes, nodes in order, a set of edges."""
@@ -104,7 +104,7 @@ QUESTIONS: dict[str, Question] = {
         "number", lambda g, a: _networkx().diameter(g), connected=True,
     ),
     "pagerank": Question(
-        f"Which node has the largest PageRank with damping {_DAMPING}?",
+        f"Which node has the largest PageRank with damping {DAMPING}?",
         "node", _pagerank, directed=None,
     ),
     "max_flow": Question(
@@ -193,7 +193,7 @@ def reference(problem: GraphProblem) -> str:
 
 def pageranks(graph: Any) -> dict[int, float]:
     """Node -> PageRank, to 1e-10."""
-    return _networkx().pagerank(graph, alpha=_DAMPING, tol=1e-12, max_iter=2000)
+    return _networkx().pagerank(graph, alpha=DAMPING, tol=1e-12, max_iter=2000)
 
 
 def read_problem(text: str, convention: str = "") -> GraphProblem:

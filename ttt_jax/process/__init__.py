@@ -1,0 +1,1 @@
+"""The process beside the answer: steps, checked one by one by exact verifiers."""
