@@ -14,6 +14,7 @@ from jaxtyping import Array, Int
 
 from ttt_jax.config import OptimizerConfig
 from ttt_jax.losses import Batch, Loss, Variables
+from ttt_jax.muon import decayed, muon_for_layers
 
 
 @flax.struct.dataclass
@@ -87,9 +88,7 @@ def make_schedule(config: OptimizerConfig, steps: int, peak: float | None = None
 def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
     """The configured optax optimizer over a run of `steps` steps.
 
-    `muon` orthogonalises the updates of the weight matrices inside the layers
-    (arXiv 2502.16982, scaled to the RMS of an AdamW update) and leaves the
-    embedding, the head and the norms to AdamW.
+    For `muon` see `muon_for_layers`.
 
     Raises:
       ValueError: for a name that is neither known nor importable.
@@ -98,17 +97,13 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
     if config.name == "adamw":
         tx = optax.adamw(
             schedule, b1=config.b1, b2=config.b2, eps=config.eps,
-            weight_decay=config.weight_decay, mask=_decayed,
+            weight_decay=config.weight_decay, mask=decayed,
         )  # fmt: skip
     elif config.name == "sgd":
         tx = optax.sgd(schedule, momentum=config.b1 or None)
     elif config.name == "muon":
-        tx = optax.contrib.muon(
-            make_schedule(config, steps, config.muon_learning_rate),
-            adam_learning_rate=schedule, adam_b1=config.b1, adam_b2=config.b2,
-            weight_decay=config.weight_decay, weight_decay_mask=_decayed,
-            consistent_rms=0.2, muon_weight_dimension_numbers=_muon_dimensions,
-        )  # fmt: skip
+        rate = make_schedule(config, steps, config.muon_learning_rate)
+        tx = muon_for_layers(rate, schedule, config.b1, config.b2, config.weight_decay)
     else:
         module, colon, attribute = config.name.partition(":")
         if not colon:
@@ -121,16 +116,3 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
     if config.clip_norm is None:
         return tx
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), tx)
-
-
-def _decayed(params: Any) -> Any:
-    """Weight decay acts on matrices, not on norms."""
-    return jax.tree.map(lambda p: p.ndim >= 2, params)
-
-
-def _muon_dimensions(params: Any) -> Any:
-    def dimensions(path, leaf):
-        inside = any(str(getattr(key, "key", "")).startswith("layers_") for key in path)
-        return optax.contrib.MuonDimensionNumbers() if inside and leaf.ndim == 2 else None
-
-    return jax.tree_util.tree_map_with_path(dimensions, params)
