@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import random
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from e2e_tools import journal, read_json, with_options
+from e2e_tools import ROOT, journal, read_json, with_options
 from text_tools import boolean_examples, choice_examples, tiny_text_model, tiny_tokenizer, write_bbh
 
 from ttt_jax.adapt.examples import ExampleStream
 from ttt_jax.adapt.shared import SharedStream
 from ttt_jax.config import AdaptConfig, DecodeConfig, ExamplesConfig, LoraConfig, RunConfig, SelectConfig, TasksConfig
+from ttt_jax.config_loader import from_yaml
 from ttt_jax.run import run
 from ttt_jax.tasks.bbh import BbhDomain
 from ttt_jax.tasks.bbh_scores import explained, majority_label, measure
@@ -22,6 +25,16 @@ from ttt_jax.tasks.registry import get_domain
 from ttt_jax.tasks.task import Task
 
 DOMAIN = BbhDomain()
+
+
+def load_script(name: str):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 TOKENIZER = tiny_tokenizer()
 
 
@@ -124,8 +137,6 @@ def test_bad_files_are_refused_by_name_and_number(tmp_path, content, message):
     loaded = DOMAIN.read(config(tmp_path, seeds=(42,)))
     assert [task.id for task in loaded.tasks] == ["hyperbaton@42"]
     assert len(loaded.refused) == 1 and loaded.refused[0].task_id == "snarks"
-    import re
-
     assert re.search(f"snarks.json.*{message}", str(loaded.refused[0]))
 
 
@@ -251,3 +262,51 @@ def test_a_shared_adapter_is_trained_once_a_seed_and_is_the_same_for_its_tasks(s
     assert files["boolean_expressions@42"] == files["hyperbaton@42"] != files["hyperbaton@43"]
     curves = {name: json.loads((tmp_path / "run" / "curves" / f"{name}.json").read_text()) for name in files}
     assert curves["boolean_expressions@42"] == curves["hyperbaton@42"] and len(curves["hyperbaton@42"]["loss"]) == 4
+
+
+def measured(before: float, after: float, label: float) -> dict:
+    def arm(value: float) -> dict:
+        own = {"value": value, "stderr": 0.01, "n": 2}
+        return {"accuracy": own, "valid": 1.0, "majority_label": 0.5, "tasks": {"snarks": {"accuracy": own}}}
+
+    stages = {"adapt": 4.0, "decode": 2.0, "select": 0.0}
+    return {
+        "benchmark": "bbh",
+        "tasks": 2,
+        "per_task": {"snarks@42": {}, "snarks@43": {}},
+        "arms": {"in_context": {}, "adapted": {}},
+        "seconds_by_arm": {"in_context": stages, "adapted": stages},
+        "measures": {"in_context": arm(before), "adapted": arm(after), "majority_label": arm(label)},
+    }
+
+
+def test_runs_stand_in_one_table_with_their_seconds_and_what_the_label_explains(tmp_path, capsys):
+    for name, values in {"paper": (0.3, 0.5, 0.4), "long": (0.3, 0.7, 0.4)}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text(json.dumps(measured(*values)))
+    table = load_script("bbh_table")
+    runs = [str(tmp_path / name) for name in ("paper", "long")]
+    assert table.main([*runs, "--out", str(tmp_path / "table.json")]) == 0
+    found = read_json(tmp_path / "table.json")
+    assert list(found["arms"]) == [
+        "paper, in_context", "paper, adapted", "long, in_context", "long, adapted", "majority_label"
+    ]  # fmt: skip
+    assert found["seconds"]["long, adapted"]["adapt"] == 2.0
+    assert found["explained"] == pytest.approx({"paper": 0.5, "long": 0.25})
+    assert "70.0 ± 1.0" in capsys.readouterr().out
+    other = measured(0.1, 0.2, 0.3) | {"per_task": {"snarks@42": {}}}
+    (tmp_path / "long" / "metrics.json").write_text(json.dumps(other))
+    assert table.main(runs) == 2
+    assert "over different tasks or seeds" in capsys.readouterr().err
+
+
+CONFIGS = sorted((ROOT / "configs" / "bbh").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_configs_name_their_own_command_and_have_batches_of_whole_orders(file):
+    assert f"--config configs/bbh/{file.name} " in file.read_text()
+    loaded = from_yaml(RunConfig, file)
+    assert loaded.tasks.domain == "bbh" and loaded.tasks.demos == 10 and loaded.tasks.seeds == (42, 43, 44, 45, 46)
+    if "adapted" in loaded.arms and file.stem != "long":
+        assert loaded.adapt.steps * loaded.adapt.batch_size == 40 * (27 if loaded.adapt.shared else 1)
