@@ -232,7 +232,7 @@ PARAGRAPH = (
 
 
 def test_smollm2_reads_english_as_the_reference_does(smollm2) -> None:
-    """Perplexity 3.811 by transformers' torch model; q and k left in interleaved order would give several times that."""
+    """Perplexity 3.811 by transformers' torch model; with q and k left interleaved it is far higher."""
     next_token, _ = smollm2
     tokens, logprobs = next_token(PARAGRAPH)
     read = logprobs[np.arange(len(tokens) - 1), tokens[1:]]

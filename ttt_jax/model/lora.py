@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -65,7 +66,15 @@ def init_adapter(key: jax.Array, config: ModelConfig, lora: LoraConfig) -> Adapt
 
 
 def merge_adapter(params: Any, adapter: Adapter, scale: float) -> Any:
-    """The base with an adapter folded into its kernels: `kernel + scale * a @ b` (float32 sums)."""
+    """The base with an adapter folded into its kernels: `kernel + scale * a @ b` (float32 sums).
+
+    A kernel that was quantised becomes a float32 array.
+
+    Raises:
+      ValueError: the adapter is on a tied head, which has no kernel of its own; `untie` gives it one.
+    """
+    if "head" in adapter and "head" not in params:
+        raise ValueError("the adapter is on the head, which is tied to the embedding: untie the model first")
 
     def merge(base: Any, lora: Any) -> Any:
         if "a" in lora and not isinstance(lora["a"], dict):
@@ -75,3 +84,10 @@ def merge_adapter(params: Any, adapter: Adapter, scale: float) -> Any:
         return {**base, **{name: merge(base[name], sub) for name, sub in lora.items()}}
 
     return merge(params, adapter)
+
+
+def untie(config: ModelConfig, params: Any) -> tuple[ModelConfig, Any]:
+    """The same model with a head of its own, equal to the embedding."""
+    if not config.tie_embeddings:
+        return config, params
+    return replace(config, tie_embeddings=False), {**params, "head": {"kernel": params["embed"]["embedding"].T}}
