@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from ttt_jax.tasks.diagnosis.answers import is_right, ontology_judge, read_answe
 from ttt_jax.tasks.diagnosis.case import LETTERS, Case, read_case
 from ttt_jax.tasks.diagnosis.domain import DiagnosisDomain, read_cases, write_cases
 from ttt_jax.tasks.diagnosis.scoring import calibration, rates
-from ttt_jax.tasks.diagnosis.sets import DiagnosisOptions, make_tasks
+from ttt_jax.tasks.diagnosis.sets import DiagnosisOptions, draw_case, make_tasks
 from ttt_jax.tasks.diagnosis.transforms import KINDS, DiagnosisTransform
 
 DOMAIN = DiagnosisDomain()
@@ -36,11 +37,13 @@ def test_a_public_record_is_read_written_and_keeps_unknown_fields(tmp_path):
     case = read_case(RECORD)
     assert case.to_json() == RECORD and case.mode == "choice" and case.synthetic is None
     assert "B. Lobar pneumonia" in str(case) and "Final" not in str(case) and "Specialty" not in str(case)
-    write_cases(tmp_path / "a.jsonl", [case, *(x.problem for x in OPEN[0].queries)])
+    n = OPEN[0].queries[0].problem.synthetic.net
+    invented = [draw_case(n, np.random.default_rng(seed), f"SYNTHETIC-{seed}") for seed in range(2)]
+    write_cases(tmp_path / "a.jsonl", [case, *invented])
     back, refused = read_cases(tmp_path / "a.jsonl", "open")
     assert not refused and back[0].to_json() == RECORD and "Options" not in str(back[0])
     # An invented case comes back whole, its posterior included.
-    assert [truth(c) for c in back[1:]] == list(OPEN[0].answers)
+    assert back[1:] == invented and list(map(truth, back[1:])) == list(map(truth, invented))
     (tmp_path / "a.json").write_text(json.dumps([RECORD]))
     loaded = DOMAIN.read(
         TasksConfig(domain="diagnosis", path=str(tmp_path / "a.json"), source="diagnosis/test?mode=open")
@@ -76,13 +79,21 @@ def test_files_that_are_none_are_errors(tmp_path):
         read_cases(tmp_path / "a.json")
 
 
+def known(case: Case) -> dict:
+    """The truth of an invented case, found again from its evidence."""
+    assert not case.diagnosis and not case.right
+    diagnosis = next(iter(case.synthetic.net.posterior(case.synthetic.known)))
+    right = LETTERS[case.options.index(diagnosis)]
+    return truth(replace(case, diagnosis=diagnosis, right=right))
+
+
 @pytest.mark.parametrize("task", OPEN + CHOICE, ids=lambda t: t.id)
 def test_a_transformed_task_is_solved_by_transformed_answers_and_inverts_exactly(task):
     for seed in range(4):
         transform = DOMAIN.transform(KINDS, task, np.random.default_rng(seed))
         changed = transform.apply(task)
         for x, y in [*changed.demos, *zip(changed.queries, changed.answers, strict=True)]:
-            fresh = truth(x.problem)
+            fresh = known(x.problem)
             assert DOMAIN.same(read_answer(write_answer(fresh)), y) and fresh["truth"] == y["truth"]
         for answer, wanted in zip(changed.answers, task.answers, strict=True):
             assert transform.invert(answer) == wanted

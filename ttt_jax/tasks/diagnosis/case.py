@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ttt_jax.tasks.diagnosis.net import SECTIONS, Net
@@ -78,9 +78,9 @@ class Case:
     Attributes:
       id: of the record.
       sections: text of each of SECTIONS.
-      diagnosis: the final one.
+      diagnosis: the final one, "" where hidden.
       options: four texts, or none; A to D in order.
-      right: letter of the right option, "" without options.
+      right: letter of the right option, "" without options or where hidden.
       mode: which question is asked.
       synthetic: what is known of an invented case, None for a real one.
       extra: fields that the format does not know, kept as they are.
@@ -97,6 +97,10 @@ class Case:
 
     def __str__(self) -> str:
         return self.text()
+
+    def hidden(self) -> Case:
+        """The case without its diagnosis, which is what a query carries."""
+        return replace(self, diagnosis="", right="", extra={})
 
     def text(self, handbook: bool = True) -> str:
         """What a model reads; without the handbook where it was told before."""

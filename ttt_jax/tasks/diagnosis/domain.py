@@ -52,7 +52,7 @@ class DiagnosisDomain(TextDomain):
             return LoadedTasks(config.source, tuple(make_tasks(options)))
         mode: Mode | None = None if options is None else "choice" if options.mode == "choice" else "open"
         cases, refused = read_cases(config.path, mode)
-        tasks = tuple(Task(case.id, (), (ProblemText(case),), (truth(case),)) for case in cases)
+        tasks = tuple(Task(case.id, (), (ProblemText(case.hidden()),), (truth(case),)) for case in cases)
         return LoadedTasks(str(config.path), tasks, tuple(refused))
 
     def instructions(self, demos: Sequence[tuple[str, Answer]]) -> str:

@@ -92,7 +92,7 @@ def _task(options: DiagnosisOptions, size: str, index: int) -> Task:
             break
     else:
         raise ValueError(f"{id_}: {_TRIES} draws gave no {options.demos + options.queries} distinct cases")
-    pairs = [(ProblemText(case), truth(case)) for case in cases]
+    pairs = [(ProblemText(case.hidden()), truth(case)) for case in cases]
     queries, answers = zip(*pairs[options.demos :], strict=True)
     return Task(id_, tuple(pairs[: options.demos]), queries, answers)
 

@@ -49,7 +49,7 @@ class DiagnosisTransform:
     def apply_case(self, case: Case) -> Case:
         if self.options and case.options:
             options = tuple(case.options[i] for i in self.options)
-            case = replace(case, options=options, right=self._letter(case.right, back=False))
+            case = replace(case, options=options, right=case.right and self._letter(case.right, back=False))
         if self.findings is not None and case.synthetic is not None:
             evidence = []
             for section, of in case.synthetic.evidence:

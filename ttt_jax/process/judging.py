@@ -1,0 +1,58 @@
+"""From what a model wrote to a judged chain; from a problem to a worked answer."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from ttt_jax.process.metrics import Chain
+from ttt_jax.process.steps import Process, steps, write_steps
+from ttt_jax.tasks.problem_text import ProblemText
+
+PROCESSES = {
+    "diagnosis": "ttt_jax.process.diagnosis:DiagnosisProcess",
+    "graphs": "ttt_jax.process.graphs:GraphProcess",
+    "zebra": "ttt_jax.process.zebra:ZebraProcess",
+}
+"""Domain -> `module:Class`, imported when asked for."""
+
+
+def get_process(domain: str) -> Process:
+    """The verifier of a domain's steps. Raises ValueError where it has none."""
+    if domain not in PROCESSES:
+        raise ValueError(f"process: the steps of {domain!r} have no verifier, there are {', '.join(PROCESSES)}")
+    module, _, name = PROCESSES[domain].partition(":")
+    return getattr(importlib.import_module(module), name)()
+
+
+def judge(domain: str, query: str, text: str, right: bool) -> Chain:
+    """Every step of a model's text, verified.
+
+    Args:
+      domain: by name.
+      query: a query input as the domain's `read` made it.
+      text: what the model wrote.
+      right: whether the answer in it is right.
+    """
+    return Chain(tuple(get_process(domain).verify(_problem(query), steps(text))), right)
+
+
+def worked_answer(domain: Any, query: str, answer: Any) -> str:
+    """An oracle trace with the answer below it: what fine-tuning on steps trains on.
+
+    Args:
+      domain: a domain with a verifier; `parse_text` finds the answer in the text.
+      query: a query input as the domain's `read` made it.
+      answer: the right one.
+
+    Raises:
+      ValueError: the problem has no oracle trace.
+    """
+    trace = get_process(domain.name).oracle_trace(_problem(query))
+    return write_steps(trace) + domain.answer_text(answer)
+
+
+def _problem(query: str) -> Any:
+    if not isinstance(query, ProblemText):
+        raise ValueError("process: the query carries no problem; load the tasks again")
+    return query.problem
