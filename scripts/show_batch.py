@@ -15,9 +15,11 @@ from rich.console import Console
 from rich.rule import Rule
 
 from ttt_jax.adapt.examples import ExampleStream
-from ttt_jax.adapt.rendering import LEGEND, render_sequence
+from ttt_jax.adapt.rendering import LEGEND, TEXT_LEGEND, render_sequence, render_text
 from ttt_jax.config import RunConfig
 from ttt_jax.config_loader import load_config
+from ttt_jax.model.io import load_tokenizer
+from ttt_jax.tasks.arc import ArcDomain
 from ttt_jax.tasks.registry import get_domain
 
 
@@ -35,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     console, errors = Console(), Console(stderr=True)
     failed = False
     try:
-        domain = get_domain(config.tasks.domain)
+        tokenizer = load_tokenizer(config.model)
+        domain = get_domain(config.tasks.domain).bind(tokenizer)
         loaded = domain.load(config.tasks)
     except ValueError as error:
         errors.print(f"show_batch: {error}", markup=False, highlight=False)
@@ -43,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for refused in loaded.refused:
         errors.print(f"refused: {refused}", markup=False, highlight=False)
         failed = True
-    console.print(LEGEND, style="dim")
+    grids = isinstance(domain, ArcDomain)
+    console.print(LEGEND if grids else TEXT_LEGEND, style="dim")
     for task in loaded.tasks if config.tasks.ids else loaded.tasks[:1]:
         try:
             stream = ExampleStream(task.hide_answers(), domain, config.adapt.examples, config.seed)
@@ -54,7 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         batch = stream.batch(config.step, config.adapt.batch_size, stream.max_length)
         for row, (tokens, weights) in enumerate(zip(batch["tokens"], batch["weights"], strict=True)):
             console.print(Rule(f"task {task.id}, step {config.step}, sequence {row} of {len(batch['tokens'])}"))
-            console.print(render_sequence(tokens, weights, console.width))
+            if grids:
+                console.print(render_sequence(tokens, weights, console.width))
+            else:
+                console.print(render_text(tokens, weights, domain.pad_token, tokenizer.decode))
     return int(failed)
 
 

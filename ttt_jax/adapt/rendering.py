@@ -1,8 +1,9 @@
-"""Training sequences of grids in a terminal, the loss mask beside every token."""
+"""Training sequences of grids or text in a terminal, with their loss mask."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -21,6 +22,42 @@ LEGEND = (
     "Each token is followed by its loss: • full, ∘ input_loss, nothing where it is not trained on. "
     "↵ ends a row, ■ an output."
 )
+
+TEXT_LEGEND = (
+    "⟦What is trained on⟧ stands in brackets, ⟨what weighs less⟩ in angles; "
+    "the rest is only read. ↵ is a newline token."
+)
+
+
+def render_text(
+    tokens: Int[np.ndarray, " length"],
+    weights: Float[np.ndarray, " length"],
+    pad_token: int,
+    decode: Callable[[Sequence[int]], str],
+) -> RenderableType:
+    """One sequence of text, spans of equal loss weight in brackets of their own.
+
+    Args:
+      tokens: one row of a batch; the padding at its end is only counted.
+      weights: the loss weight of each token.
+      pad_token: fills the row; a last token of the text may be the same.
+      decode: tokens to text.
+    """
+    real = len(tokens)
+    while real and tokens[real - 1] == pad_token and weights[real - 1] == 0:
+        real -= 1
+    full, partly = int((weights == 1).sum()), int(((weights > 0) & (weights != 1)).sum())
+    counts = f"{real} tokens, {full} under loss" + (f", {partly} under less of it" if partly else "")
+    counts += f", {len(tokens) - real} of padding" if real < len(tokens) else ""
+    text = Text()
+    start = 0
+    for weight, group in groupby(weights[:real].tolist()):
+        stop = start + len(list(group))
+        words = decode(tokens[start:stop].tolist()).replace("\n", "↵\n")
+        left, right = ("⟦", "⟧") if weight == 1 else ("⟨", "⟩") if weight > 0 else ("", "")
+        text.append(f"{left}{words}{right}", "bold" if weight == 1 else "dim" if not weight else "")
+        start = stop
+    return Group(Text(counts, "bold"), text, Text())
 
 
 def render_sequence(

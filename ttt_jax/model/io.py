@@ -161,13 +161,20 @@ def load_model(
     Raises:
       ModelError: says what is missing, unexpected or misshapen.
     """
+    path = resolve(name_or_path)
+    config, _ = load_config(path)
+    params = load_params(path, config, dtype, quantize=quantize, place=place)
+    return Decoder(config, dtype=dtype), params, load_tokenizer(path)
+
+
+def load_tokenizer(name_or_path: str | Path) -> Any:
+    """The tokenizer alone, as `load_model` gives it; no weights are read."""
     from ttt_jax.tasks.registry import get_domain
     from ttt_jax.tokenizers.text import TextTokenizer
 
     path = resolve(name_or_path)
-    config, name = load_config(path)
-    tokenizer = TextTokenizer.load(path) if name == TEXT else get_domain(name)
-    return Decoder(config, dtype=dtype), load_params(path, config, dtype, quantize=quantize, place=place), tokenizer
+    _, name = load_config(path)
+    return TextTokenizer.load(path) if name == TEXT else get_domain(name)
 
 
 def parameter_count(params: Any) -> int:

@@ -17,29 +17,15 @@ from typing import Any
 
 from ttt_jax.config import TasksConfig
 from ttt_jax.tasks.bbh_scores import majority_label, measure
-from ttt_jax.tasks.bbh_tasks import TASKS, TaskText
-from ttt_jax.tasks.task import Encoded, LoadedTasks, Refused, Task
-from ttt_jax.tasks.text import TextDomain
+from ttt_jax.tasks.bbh_tasks import TASKS
+from ttt_jax.tasks.task import LoadedTasks, Refused, Task
+from ttt_jax.tasks.text import OpenedText, TextDomain
 
 Example = tuple[str, str]
 
 
-class Question(str):
-    """An input that remembers which task it is of."""
-
-    task: str
-
-    def __new__(cls, text: str, task: str) -> Question:
-        question = super().__new__(cls, text)
-        question.task = task
-        return question
-
-    def __reduce__(self) -> tuple:
-        return Question, (str(self), self.task)
-
-
 class BbhDomain(TextDomain):
-    """Inputs are `Question`s, answers are texts as the files have them: `(A)`, `True`, `] ) }`, `12`."""
+    """Inputs are `OpenedText`s, answers are texts as the files have them: `(A)`, `True`, `] ) }`, `12`."""
 
     name = "bbh"
     one_line = True
@@ -68,24 +54,11 @@ class BbhDomain(TextDomain):
             tasks += [cut(file.stem, examples, config.demos, seed) for seed in config.seeds]
         return LoadedTasks("bbh", tuple(tasks), tuple(refused))
 
-    def instructions(self, demos: Sequence[tuple[str, str]]) -> str:
-        return ""  # they depend on the task: see `pieces`
-
     def question(self, query: str, alone: bool = False) -> str:
         return f"Q: {query}\nA:"
 
     def answer_text(self, answer: str) -> str:
         return f" {answer}"
-
-    def pieces(self, demos: Sequence[tuple[str, str]], query: Any = None):
-        about = text_of_task(demos[0][0] if demos else query)
-        yield f"{about.description} {about.answer_format}\n\n", -1
-        yield from super().pieces(demos, query)
-
-    def encode(self, demos: Sequence[tuple[str, str]], query: Any = None) -> Encoded:
-        if not demos and query is None:
-            raise ValueError("bbh: nothing to write: no demonstrations and no query")
-        return super().encode(demos, query)
 
     def parse_text(self, text: str) -> str | None:
         """Without a task, the line as it is."""
@@ -105,12 +78,6 @@ class BbhDomain(TextDomain):
 
 def task_name(task_id: str) -> str:
     return task_id.partition("@")[0]
-
-
-def text_of_task(query: Any) -> TaskText:
-    if not isinstance(query, Question):
-        raise ValueError("bbh: a query input that does not know its task: load the tasks again, by `load`")
-    return TASKS[query.task]
 
 
 def task_files(path: Path) -> list[Path]:
@@ -167,6 +134,7 @@ def cut(name: str, examples: Sequence[Example], demos: int, seed: int) -> Task:
     """One task of one seed: shuffled as `random.Random(seed).shuffle` does, the first `demos` shown."""
     shuffled = list(examples)
     random.Random(seed).shuffle(shuffled)
-    pairs = [(Question(x, name), y) for x, y in shuffled]
+    opening = f"{TASKS[name].description} {TASKS[name].answer_format}\n\n"
+    pairs = [(OpenedText(x, opening), y) for x, y in shuffled]
     queries, answers = zip(*pairs[demos:], strict=True)
     return Task(f"{name}@{seed}", tuple(pairs[:demos]), queries, answers, family=f"seed{seed}")

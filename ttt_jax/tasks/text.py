@@ -35,6 +35,20 @@ NEWLINE = "\n"
 _REMEMBERED = 1 << 15  # pieces of text whose tokens are kept
 
 
+class OpenedText(str):
+    """An input that remembers how the prompts of its task begin, where tasks of a domain begin differently."""
+
+    opening: str
+
+    def __new__(cls, text: str, opening: str) -> OpenedText:
+        opened = super().__new__(cls, text)
+        opened.opening = opening
+        return opened
+
+    def __reduce__(self) -> tuple:
+        return OpenedText, (str(self), self.opening)
+
+
 class TextDomain(FewShotPrompts):
     """`ttt_jax.tasks.task.Domain` of text. Subclasses say what is written and read.
 
@@ -67,6 +81,11 @@ class TextDomain(FewShotPrompts):
     def parse_text(self, text: str) -> Answer | None:
         """The answer in what a model wrote, None where there is none."""
         raise NotImplementedError
+
+    def opening(self, demos: Sequence[tuple[Any, Answer]], query: Any) -> str:
+        """What comes first: the input's own opening where it has one (`OpenedText`), else `instructions`."""
+        first = demos[0][0] if demos else query
+        return first.opening if isinstance(first, OpenedText) else self.instructions(demos)
 
     def parse_for(self, task: Task, text: str) -> Answer | None:
         """`parse_text`, for domains where it depends on the task."""
@@ -121,7 +140,7 @@ class TextDomain(FewShotPrompts):
 
     def pieces(self, demos: Sequence[tuple[Any, Answer]], query: Any = None) -> Iterator[tuple[str, int]]:
         """Texts in order, each with the index of the pair whose answer it is, -1 for others."""
-        yield self.instructions(demos), -1
+        yield self.opening(demos, query), -1
         gap = ""
         for k, (x, y) in enumerate(demos):
             yield gap + self.question(x), -1
@@ -140,6 +159,10 @@ class TextDomain(FewShotPrompts):
             outputs.append(np.full(len(tokens), pair, np.int32))
         tokens = np.concatenate(parts)
         return Encoded(tokens, np.arange(len(tokens), dtype=np.int32)[:, None], np.concatenate(outputs))
+
+    def prompt(self, demos: Sequence[tuple[Any, Answer]], query: Any) -> str:
+        shown = "".join(self.question(x) + self.answer_text(y) + SEPARATOR for x, y in demos)
+        return self.opening(demos, query) + shown + self.question(query, alone=not demos)
 
     def prompt_tokens(self, task: Task) -> int:
         """Tokens of the demonstrations and the longest query, as a prompt."""
