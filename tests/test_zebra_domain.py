@@ -15,6 +15,7 @@ from ttt_jax.tasks.last_json import last_json
 from ttt_jax.tasks.zebra.answers import WORKED_EXAMPLE, cell_majority, most_common, normal
 from ttt_jax.tasks.zebra.domain import ZebraDomain
 from ttt_jax.tasks.zebra.generate import generate
+from ttt_jax.tasks.zebra.puzzle import Attribute
 from ttt_jax.tasks.zebra.records import Record, read_record, read_records, write_records
 from ttt_jax.tasks.zebra.scoring import rates, score
 from ttt_jax.tasks.zebra.sets import ZebraOptions, make_records, make_tasks
@@ -124,6 +125,34 @@ def test_a_missing_field_is_refused_and_a_broken_file_is_an_error(tmp_path):
     (tmp_path / "a.jsonl").write_text("{}\n{")
     with pytest.raises(ValueError, match="record 2 is no JSON"):
         read_records(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("phrase", "expected"),
+    [
+        ("Alice", "Name Alice"), ("the person's child is named Alice", "Children Alice"),
+        ("the person who loves the rose bouquet", "Flower roses"), ("a vase of tulips", "Flower tulips"),
+        ("the person who keeps horses", "Animal horse"), ("the Swedish person", "Nationality swede"),
+        ("the person who paints as a hobby", "Hobby painting"), ("the owner of a Ford F-150", "CarModel ford f150"),
+        ("the person who loves hip-hop music", "MusicGenre hip hop"), ("the person with red hair", "HairColor red"),
+        ("the person whose favorite color is red", "Color red"), ("the person whose birthday is in March", "Month mar"),
+        ("the person who smokes Yellow Monster", "Cigar yellow monster"),
+        ("the person who loves yellow", "Color yellow"),
+    ],
+)  # fmt: skip
+def test_people_are_recognised_as_public_puzzles_describe_them(phrase, expected):
+    listed = {
+        "Name": "Alice, Eric", "Children": "Fred, Alice", "Flower": "roses, tulips", "Animal": "horse, cat",
+        "Nationality": "swede, dane", "Hobby": "painting, cooking", "CarModel": "ford f150, tesla model 3",
+        "MusicGenre": "hip hop, pop", "HairColor": "red, black", "Color": "red, yellow", "Month": "mar, april",
+        "Cigar": "yellow monster, prince",
+    }  # fmt: skip
+    attributes = [
+        Attribute(name, "", "{}" if name == "Name" else "the person whose thing is {}", tuple(of.split(", ")))
+        for name, of in listed.items()
+    ]
+    a, v = find_item(phrase, attributes)
+    assert f"{attributes[a].name} {attributes[a].values[v]}" == expected
 
 
 def test_a_value_that_two_attributes_share_needs_its_context():

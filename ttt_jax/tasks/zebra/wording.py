@@ -59,7 +59,7 @@ _HEAD = (
 _SYLLABLES = ("zor", "bli", "mek", "fan", "tud", "gre", "wip", "lon", "kas", "vey", "dro", "pim", "shu", "hax")
 _SYMBOLS = ("~>", "<|", "%%", "&/", "=:", "^^", "(+)", "|>", "#-", "!?", "*:", "[]")
 # The public puzzles call some values by another word in their clues.
-_ALIASES = {"swede": "swedish", "brit": "british", "dane": "danish", "ford f150": "ford f-150"}
+_ALIASES = {"swede": "swedish", "brit": "british", "dane": "danish", "ford f150": "ford f 150", "painting": "paints"}
 
 
 class WordingError(ValueError):
@@ -180,19 +180,19 @@ def find_item(phrase: str, attributes: Sequence[Attribute]) -> Item:
     exact = [(i, v) for i, a in enumerate(attributes) for v in range(len(a.values)) if a.person(v).lower() == text]
     if len(exact) == 1:
         return exact[0]
-    # A whole word first, else the beginning of one (`sept` in "September").
-    for end in (r"\b", ""):
+    text = _plain(text)
+    # A whole word first, then the beginning of one (`sept` in "September"), then its stem (`roses` in "rose bouquet").
+    for stem, end in ((False, r"\b"), (False, ""), (True, r"\b")):
         spans: dict[Item, tuple[int, int]] = {}
         for i, attribute in enumerate(attributes):
             for v, value in enumerate(attribute.values):
-                for name in (value.lower(), _ALIASES.get(value.lower())):
-                    found = re.search(rf"(?<!\w){re.escape(name)}{end}", text) if name else None
-                    if found:
+                for name in (_plain(value), _ALIASES.get(_plain(value), "")):
+                    found = re.search(rf"(?<!\w){re.escape(name.rstrip('s') if stem else name)}{end}", text)
+                    if found and name:
                         spans[i, v] = found.span()
-        inside = [s for s in spans if any(_within(spans[s], spans[o]) for o in spans)]
-        items = [s for s in spans if s not in inside]
+        items = [s for s in spans if not any(_within(spans[s], spans[o]) for o in spans)]
         if len(items) > 1:
-            items = _in_context(items, text, attributes) or items
+            items = _in_context(items, text, attributes)
         if len(items) == 1:
             return items[0]
         if items:
@@ -201,21 +201,27 @@ def find_item(phrase: str, attributes: Sequence[Attribute]) -> Item:
     raise WordingError(f"{phrase!r} names none of the values listed")
 
 
+def _plain(text: str) -> str:
+    return re.sub(r"[-_\s]+", " ", text.lower()).strip()
+
+
 def _within(inner: tuple[int, int], outer: tuple[int, int]) -> bool:
     return inner != outer and outer[0] <= inner[0] and inner[1] <= outer[1]
 
 
 def _in_context(items: Sequence[Item], text: str, attributes: Sequence[Attribute]) -> list[Item]:
-    """Those whose attribute's own words stand beside the value ("black hair")."""
-    words = set(re.findall(r"\w+", text))
-    found = []
-    for item in items:
+    """Those of whose attribute's name the most stands beside the value: "black hair", "child named Alice"."""
+    words = re.findall(r"\w{3,}", text)
+
+    def told(item: Item) -> float:
         attribute = attributes[item[0]]
-        spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", attribute.name)
-        others = set(re.findall(r"\w+", " ".join(attribute.values).lower()))
-        if words & set(re.findall(r"\w+", spaced.lower())) - others:
-            found.append(item)
-    return found
+        if attribute.name == "Name":  # a bare name would have been found before
+            return -1.0
+        own = re.findall(r"\w{3,}", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", attribute.name).lower())
+        return sum(any(w.startswith(o) or o.startswith(w) for w in words) for o in own) / max(1, len(own))
+
+    best = max(map(told, items))
+    return [item for item in items if told(item) == best]
 
 
 def _house(word: str, houses: int) -> int:
