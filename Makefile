@@ -8,12 +8,13 @@
 # The first run of each sets itself up in .venv; later runs do so again only when a requirement file changed.
 #   make demo PYTHON=python3.12          another interpreter (3.11 or 3.12) for the environment
 #   make demo ARGS="--tasks.limit 2"     more options for scripts/ttt.py
-#   make test TESTS=tests/test_lora.py   some of the tests
+#   make test TESTS=tests/test_adapt.py   some of the tests; JOBS=1 one at a time
 
 SHELL := /bin/bash
 PYTHON ?= python3
 ARGS ?=
 TESTS ?= tests
+JOBS ?= 2
 DEMO_DIR := runs/demo
 BIN := .venv/bin
 
@@ -26,13 +27,13 @@ demo: .venv/.runtime
 	$(BIN)/python scripts/ttt.py --config configs/arc/quickstart.yaml --run-dir $(DEMO_DIR) $(ARGS)
 
 test: .venv/.dev
-	$(BIN)/python -m pytest -m "not slow and not parity" $(TESTS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not parity" $(TESTS)
 
 test-slow: .venv/.dev
-	$(BIN)/python -m pytest -m "slow and not parity" $(TESTS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "slow and not parity" $(TESTS)
 
 test-all: .venv/.dev
-	$(BIN)/python -m pytest -m "not parity" $(TESTS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not parity" $(TESTS)
 
 test-parity: .venv-parity/.done
 	.venv-parity/bin/python -m pytest -m parity tests/parity
