@@ -253,6 +253,9 @@ def test_wrong_options_end_with_status_2_and_one_clear_line(tmp_path, model, tas
     unknown = ttt("--adapt.step", "4")
     assert unknown.returncode == 2 and "unknown option --adapt.step" in unknown.stderr
     assert "--adapt.steps" in unknown.stderr and "Traceback" not in unknown.stderr
+    nothing = ttt("--adapt.steps", "0")
+    assert nothing.returncode == 2 and "adapt: steps: 0, must be at least 1" in nothing.stderr
+    assert "Traceback" not in nothing.stderr
     good = small_run(tmp_path / "run", model, tasks)
     for changes, said in (
         ({"model": "arc-smal"}, "shipped model (arc-small"),

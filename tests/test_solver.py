@@ -142,6 +142,14 @@ def test_one_demonstration_and_more_queries_than_slots_are_no_trouble(tmp_path, 
         assert [c["query"] for c in of_arm] == [q for q in range(3) for _ in range(6)]
     assert read_json(tmp_path / "run" / "metrics.json")["arms"]["adapted"]["outputs@1"]["n"] == 4
 
+    # With room for all queries the two tasks form one group, and every query still meets its own task's adapter.
+    together = four_side_by_side(tmp_path / "together", model, folder)
+    assert_same_adapter(adapters(together)["several"], adapters(tmp_path / "run")["several"])
+    for id_ in lines:
+        apart, beside = (read_json(of_run / "candidates" / f"{id_}.json") for of_run in (tmp_path / "run", together))
+        for arm in apart:
+            assert [c["tokens"] for c in apart[arm]] == [c["tokens"] for c in beside[arm]], (id_, arm)
+
 
 # -- Parts of one's own ------------------------------------------------------------------------------------
 

@@ -7,7 +7,15 @@ A YAML file states only what differs; dotted flags override the file. See
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
+
+
+def _at_least_one(config: Any, *names: str) -> None:
+    """Raises ValueError where one of the named options is given and below 1."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise ValueError(f"{name}: {value}, must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,9 @@ class TasksConfig:
     limit: int | None = None
     """After ordering, keep this many."""
 
+    def __post_init__(self) -> None:
+        _at_least_one(self, "max_prompt_tokens", "sample", "limit")
+
 
 @dataclass(frozen=True)
 class LoraConfig:
@@ -49,6 +60,9 @@ class LoraConfig:
     """Scale by alpha / sqrt(rank) (arXiv 2312.03732) instead of alpha / rank."""
     targets: tuple[str, ...] = ("q", "k", "v", "o", "gate", "up", "down")
     """Any of q, k, v, o, gate, up, down, head."""
+
+    def __post_init__(self) -> None:
+        _at_least_one(self, "rank")
 
     @property
     def scale(self) -> float:
@@ -126,6 +140,9 @@ class AdaptConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     examples: ExamplesConfig = field(default_factory=ExamplesConfig)
 
+    def __post_init__(self) -> None:
+        _at_least_one(self, "steps", "batch_size", "chunk", "slots")
+
 
 @dataclass(frozen=True)
 class DecodeConfig:
@@ -149,6 +166,13 @@ class DecodeConfig:
     max_new_tokens: int | None = None
     """None: the room that the domain reserves for an answer."""
 
+    def __post_init__(self) -> None:
+        _at_least_one(self, "views", "samples", "chunk", "slots", "max_new_tokens")
+        if self.temperature < 0:
+            raise ValueError(f"temperature: {self.temperature}, must be 0 (greedy) or more")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p: {self.top_p}, must lie in (0, 1]; 1 keeps every token")
+
 
 @dataclass(frozen=True)
 class SelectConfig:
@@ -158,6 +182,9 @@ class SelectConfig:
     attempts: int = 2
     score_candidates: int = 8
     """product_of_experts: the most voted candidates are scored, at most so many a query."""
+
+    def __post_init__(self) -> None:
+        _at_least_one(self, "attempts", "score_candidates")
 
 
 @dataclass(frozen=True)
@@ -181,3 +208,9 @@ class RunConfig:
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     select: SelectConfig = field(default_factory=SelectConfig)
+
+    def __post_init__(self) -> None:
+        if not self.arms:
+            raise ValueError("arms: empty, choose from in_context and adapted")
+        if not self.lengths or min(self.lengths) < 1:
+            raise ValueError(f"lengths: {self.lengths}, must be one or more numbers of tokens")
