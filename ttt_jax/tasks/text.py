@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -71,6 +71,12 @@ class TextDomain(FewShotPrompts):
     pad_token: int
     stop_token: int
     stop_tokens: tuple[int, ...]
+
+    # Set by `bind`.
+    _tokenizer: Any
+    _tokens: Callable[[str], np.ndarray]
+    _gap: str
+    _start: np.ndarray
 
     # -- what a subclass writes ----------------------------------------------------------------------
 
