@@ -132,3 +132,13 @@ def test_domains_are_found_by_name_or_path():
 
 def test_every_source_names_a_benchmark_and_a_split():
     assert set(SOURCES) == {f"arc-agi-{n}/{split}" for n in (1, 2) for split in ("training", "evaluation")}
+
+
+def test_malformed_tasks_that_nobody_asked_for_do_not_count(tmp_path):
+    good = {"train": [{"input": [[1]], "output": [[2]]}], "test": [{"input": [[1]], "output": [[2]]}]}
+    for name, content in (("good", good), ("asked", {"train": []}), ("other", {"train": []})):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    loaded = DOMAIN.load(TasksConfig(path=str(tmp_path), ids=("good", "asked")))
+    assert [t.id for t in loaded.tasks] == ["good"]
+    assert {r.task_id for r in loaded.refused} == {"asked"}
+    assert {r.task_id for r in DOMAIN.load(TasksConfig(path=str(tmp_path))).refused} == {"asked", "other"}

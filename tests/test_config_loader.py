@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ttt_jax.config import RunConfig
+from ttt_jax.config import DecodeConfig, RunConfig
 from ttt_jax.config_loader import diff, from_dict, from_yaml, load_config, to_yaml
 from ttt_jax.config_values import ConfigError, options
 
@@ -277,3 +277,9 @@ def test_help_lists_every_option_with_its_default_and_doc(capsys):
 def test_diff_names_dotted_keys_and_leaves_out_the_ignored():
     a, b = load(), load("--count", "4", "--middle.inner.rate", "1", "--run-dir", "y")
     assert diff(a, b, ignore=("run_dir",)) == ["count: 3 != 4", "middle.inner.rate: 0.125 != 1.0"]
+
+
+def test_several_samples_of_a_view_need_a_temperature():
+    with pytest.raises(ValueError, match="samples: 4"):
+        DecodeConfig(samples=4)
+    assert DecodeConfig(samples=4, temperature=0.7).samples == 4

@@ -172,6 +172,8 @@ class DecodeConfig:
             raise ValueError(f"temperature: {self.temperature}, must be 0 (greedy) or more")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p: {self.top_p}, must lie in (0, 1]; 1 keeps every token")
+        if self.samples > 1 and self.temperature == 0:
+            raise ValueError(f"samples: {self.samples} of a view would be the same; set a temperature above 0")
 
 
 @dataclass(frozen=True)

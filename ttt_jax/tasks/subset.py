@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from ttt_jax.config import TasksConfig
-from ttt_jax.tasks.task import LoadedTasks, Task
+from ttt_jax.tasks.task import WHOLE_FILE, LoadedTasks, Task
 
 
 def choose_tasks(loaded: LoadedTasks, config: TasksConfig, prompt_tokens: Callable[[Task], int]) -> LoadedTasks:
@@ -33,6 +33,9 @@ def choose_tasks(loaded: LoadedTasks, config: TasksConfig, prompt_tokens: Callab
                 hint = f", the nearest are {', '.join(near)}" if near else ""
                 raise ValueError(f"tasks.ids: no task is called {wanted!r} in {loaded.benchmark}{hint}")
         tasks = {id_: tasks[id_] for id_ in dict.fromkeys(config.ids) if id_ in tasks}
+        # A whole file that could not be read may hold the tasks that are asked for.
+        asked = {*config.ids, WHOLE_FILE}
+        loaded = replace(loaded, refused=tuple(r for r in loaded.refused if r.task_id in asked))
     lengths = {}
     if config.max_prompt_tokens is not None or config.order == "shortest":
         lengths = {id_: prompt_tokens(task) for id_, task in tasks.items()}
