@@ -41,10 +41,11 @@ class CompileConfig(RunConfig):
 
 def main() -> int:
     config = load_config(CompileConfig, sys.argv[1:])
-    model_config, tokenizer = io.load_config(io.resolve(config.model))
+    model_config, _ = io.load_config(io.resolve(config.model))
     model = Decoder(model_config, dtype=jnp.dtype("bfloat16" if config.dtype == "auto" else config.dtype))
     try:
-        programs = compile_programs(model, get_domain(tokenizer), config, config.topology, config.length)
+        domain = get_domain(config.tasks.domain).bind(io.load_tokenizer(config.model))
+        programs = compile_programs(model, domain, config, config.topology, config.length)
     except jax.errors.JaxRuntimeError as error:
         print(f"does not compile for {config.topology}: {error}", file=sys.stderr)
         print("For less memory: lower adapt.slots, adapt.batch_size, decode.slots or length, or set adapt.remat.")
