@@ -126,6 +126,23 @@ def test_a_task_too_long_for_every_bucket_is_recorded_and_counts_as_wrong(tmp_pa
     assert {id_: found[id_] for id_ in IDS} == expected
 
 
+def test_a_task_too_long_to_adapt_falls_back_to_its_answer_in_context(tmp_path, model, healthy):
+    folder = write_tasks(tmp_path / "tasks", IDS)
+    run_dir = four_side_by_side(tmp_path / "run", model, folder, adapt__examples__max_tokens=40)
+    lines, expected = journal(run_dir), journal(healthy)
+    submission = read_json(run_dir / "submission.json")
+    for id_ in IDS:
+        line = lines[id_]
+        assert line["status"] == "too_long" and "max_tokens" in line["reason"] and line["steps"] == 0
+        assert line["arms"]["in_context"]["ranked"] == expected[id_]["arms"]["in_context"]["ranked"]
+        assert line["arms"]["adapted"]["fell_back"]
+        best = [ranked["answer"] for ranked in line["arms"]["in_context"]["ranked"][0]]
+        assert not best or submission[id_][0]["attempt_1"] == best[0]
+    metrics = read_json(run_dir / "metrics.json")
+    assert metrics["arms"]["adapted"]["pass@2"]["value"] == 0 and metrics["fell_back"] == len(IDS)
+    assert not list((run_dir / "adapters").glob("*")) and (run_dir / "report.html").exists()
+
+
 def test_one_demonstration_and_more_queries_than_slots_are_no_trouble(tmp_path, model):
     folder = write_tasks(tmp_path / "tasks", ["single"], demos=1)
     several = task_json(recolouring(keyed_rng("several"), 6), queries=3)

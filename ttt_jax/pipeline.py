@@ -104,12 +104,12 @@ class Solver:
         arms: dict[str, list[Answers]] = {}
         if IN_CONTEXT in self.config.arms:
             arms[IN_CONTEXT] = self.answer(group, IN_CONTEXT, None, 0.0)
-        if ADAPTED in self.config.arms:
+        if ADAPTED in self.config.arms and not group.tasks[0].too_long:
             with self.timed() as adapting:
                 adapted = self.adapt(group)
             arms[ADAPTED] = self.answer(group, ADAPTED, adapted, adapting())
         for i, planned in enumerate(group.tasks):
-            training = None
+            training = Training.too_long(planned.too_long) if planned.too_long else None
             if adapted:
                 save = slot_saver(adapted.trainable, i)
                 training = Training(int(adapted.steps[i]), adapted.failed[i], adapted.curves[i], save)

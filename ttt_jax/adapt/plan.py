@@ -17,13 +17,15 @@ class PlannedTask:
 
     Attributes:
       task: answers hidden.
-      examples: None where no arm adapts.
+      examples: None where it is not adapted.
       views: one list per query.
+      too_long: why it cannot be adapted, though it can be answered in context.
     """
 
     task: Task
     examples: ExampleStream | None
     views: tuple[tuple[View, ...], ...]
+    too_long: str | None = None
 
     @property
     def prompt_length(self) -> int:
@@ -70,24 +72,26 @@ def plan_groups(tasks: Sequence[Task], domain: Domain, config: RunConfig) -> tup
     too_long: dict[str, str] = {}
     for task in tasks:
         task = task.hide_answers()
-        try:
-            examples = None
-            if "adapted" in config.arms:
+        examples = reason = None
+        if "adapted" in config.arms:
+            try:
                 examples = ExampleStream(task, domain, config.adapt.examples, config.seed)
-            views = tuple(
-                tuple(make_views(task, query, domain, config.decode, config.seed)) for query in range(len(task.queries))
-            )
-        except TooLong as error:
-            too_long[task.id] = str(error)
+            except TooLong as error:
+                reason = str(error)
+        if reason and "in_context" not in config.arms:
+            too_long[task.id] = reason
             continue
-        item = PlannedTask(task, examples, views)
+        views = tuple(
+            tuple(make_views(task, query, domain, config.decode, config.seed)) for query in range(len(task.queries))
+        )
+        item = PlannedTask(task, examples, views, reason)
         train, prompt = bucket(item.train_length, config.lengths), bucket(item.prompt_length, config.lengths)
         if train is None or prompt is None:
             needed = max(item.train_length, item.prompt_length)
             too_long[task.id] = f"{needed} tokens; the longest bucket (lengths) holds {max(config.lengths)}"
             continue
         planned.append((train, prompt, item))
-    planned.sort(key=lambda entry: (entry[0], entry[1], entry[2].task.id))
+    planned.sort(key=lambda entry: (entry[2].too_long is not None, entry[0], entry[1], entry[2].task.id))
 
     groups: list[Group] = []
     current: list[tuple[int, int, PlannedTask]] = []
@@ -104,7 +108,9 @@ def plan_groups(tasks: Sequence[Task], domain: Domain, config: RunConfig) -> tup
         # Groups are filled across buckets: an empty slot costs as much as a padded one.
         # Queries that share a prefix are decoded task by task, so that their number bounds no group.
         full = queries > config.decode.slots and not domain.shared_prefix
-        if current and (len(current) == config.adapt.slots or full):
+        full |= len(current) == config.adapt.slots
+        # What is only answered in context stands in groups of its own, the last ones.
+        if current and (full or (current[0][2].too_long is None) != (entry[2].too_long is None)):
             close()
         current.append(entry)
     close()

@@ -38,13 +38,20 @@ class Training:
       steps: updates made.
       failed: the reason, None where it went well.
       curves: step, loss, grad_norm, learning_rate.
-      save: writes the adapted variables to a file.
+      save: writes the adapted variables to a file; None where there are none.
+      status: of the task, where it failed.
     """
 
     steps: int
     failed: str | None
     curves: Mapping[str, Sequence[float]]
-    save: Callable[[Any], None]
+    save: Callable[[Any], None] | None
+    status: str = "failed"
+
+    @classmethod
+    def too_long(cls, reason: str) -> Training:
+        """No training sequence of the task fits: it was not adapted."""
+        return cls(0, reason, {"step": [], "loss": [], "grad_norm": [], "learning_rate": []}, None, "too_long")
 
 
 def task_files(task: Task, arms: Mapping[str, Answers], training: Training | None, domain: Domain) -> dict[str, Any]:
@@ -53,7 +60,8 @@ def task_files(task: Task, arms: Mapping[str, Answers], training: Training | Non
     of_arms = {arm: _arm(answers, domain) for arm, answers in arms.items()}
     if reason is not None:
         fallback = of_arms[IN_CONTEXT]["ranked"] if IN_CONTEXT in of_arms else [[] for _ in task.queries]
-        of_arms[ADAPTED] |= {"ranked": fallback, "fell_back": True}
+        own = of_arms.get(ADAPTED, {"seconds": {}, "tokens": {}})
+        of_arms[ADAPTED] = own | {"ranked": fallback, "fell_back": True}
     candidates: dict[str, Any] = {
         arm: [_candidate(c, domain) for of_query in answers.candidates for c in of_query]
         for arm, answers in arms.items()
@@ -65,7 +73,7 @@ def task_files(task: Task, arms: Mapping[str, Answers], training: Training | Non
     return {
         "record": {
             "task": task.id,
-            "status": "done" if reason is None else "failed",
+            "status": "done" if training is None or reason is None else training.status,
             "reason": reason,
             "arms": of_arms,
             "steps": training.steps if training else 0,
