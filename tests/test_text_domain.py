@@ -14,6 +14,8 @@ from ttt_jax.config import DecodeConfig, ExamplesConfig, LoraConfig, TasksConfig
 from ttt_jax.decode.candidates import decode_candidates
 from ttt_jax.decode.shared import common_lengths, decode_shared, read_tokens
 from ttt_jax.decode.views import make_views
+from ttt_jax.evaluate.records import task_files
+from ttt_jax.evaluate.summary import note
 from ttt_jax.model.decoder import Decoder
 from ttt_jax.model.lora import init_adapter
 from ttt_jax.tasks.registry import get_domain
@@ -195,3 +197,12 @@ def test_common_tokens_are_counted_once_a_view(bbh):
         assert n > 0.5 * len(views[0][v].prompt)
     every = sum(len(view.prompt) for of_query in views for view in of_query)
     assert read_tokens(views, 1) == every - (len(views) - 1) * sum(common)
+
+
+def test_the_journal_and_the_table_say_how_many_demonstrations_were_dropped(bbh):
+    domain, tasks = bbh
+    short = domain._fit(tasks[0], domain.prompt_tokens(tasks[0]) - 1)
+    record = task_files(short.hide_answers(), {}, None, domain)["record"]
+    assert record["dropped_demos"] == short.dropped_demos == 1
+    assert "1 demonstrations too many for the prompt" in note(record)
+    assert "dropped_demos" not in task_files(tasks[0].hide_answers(), {}, None, domain)["record"]
