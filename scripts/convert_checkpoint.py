@@ -2,7 +2,7 @@
 
     python scripts/convert_checkpoint.py --model smollm2-135m-instruct --output smollm2-hf
     python scripts/convert_checkpoint.py --model DIR --adapter PEFT_DIR --output merged --dtype float32
-    python scripts/convert_checkpoint.py --model DIR --adapter RUN_DIR/adapters/TASK.safetensors --merge false --output peft
+    python scripts/convert_checkpoint.py --model DIR --adapter RUN_DIR/adapters/TASK.safetensors --merge false
 
 Reads Hugging Face directories, .gguf files, shipped models and our own
 directories; writes Hugging Face directories, ours (`--format ttt_jax`) and

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from ttt_jax.model.attention import cached_attention, causal_attention
 from ttt_jax.model.cache import Cache
 from ttt_jax.model.config import ModelConfig
-from ttt_jax.model.quantize import QuantisedKernel
+from ttt_jax.model.quantize import QuantisedKernel, quantised_matmul
 from ttt_jax.model.rope import rope_table, rotate
 
 # Logits of more positions than this many floats are never alive at once in a loss.
@@ -31,7 +31,10 @@ ONE_HOT_VOCABULARY = 256
 def project(x: jax.Array, weights: dict[str, jax.Array], scale: float, dtype: Any, out_dtype: Any = None) -> jax.Array:
     """`x W + bias + scale * (x A) B`: a linear layer, with its bias and its adapter where there are any."""
     x = x.astype(dtype)
-    y = jnp.matmul(x, weights["kernel"].astype(dtype), preferred_element_type=out_dtype)
+    if isinstance(weights["kernel"], QuantisedKernel):
+        y = quantised_matmul(x, weights["kernel"], dtype, out_dtype)
+    else:
+        y = jnp.matmul(x, weights["kernel"].astype(dtype), preferred_element_type=out_dtype)
     if "bias" in weights:
         y = y + weights["bias"].astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
     if "a" in weights:

@@ -144,7 +144,7 @@ class GGUFSource:
 
 @lru_cache(maxsize=1)
 def _open(path: Path, size: int, modified: int) -> Any:
-    """A reader of the file; finding its way through a vocabulary takes seconds, and config, tokenizer and weights ask."""
+    """A reader of the file, made once for config, tokenizer and weights: indexing a vocabulary takes seconds."""
     import gguf
 
     return gguf.GGUFReader(path)

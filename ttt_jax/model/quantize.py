@@ -83,6 +83,46 @@ class NF4Kernel(QuantisedKernel):
         return kernel.reshape(-1, kernel.shape[-1])[: self.in_features]
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def quantised_matmul(
+    x: Float[Array, "... in"], kernel: QuantisedKernel, dtype: Any, out_dtype: Any = None
+) -> Float[Array, "... out"]:
+    """`x @ kernel`, the kernel dequantised to `dtype` for this product alone, and again for its gradient.
+
+    The gradient with respect to `x`; a quantised kernel has none (zeros).
+    """
+    x, kernel = _now(x, kernel)
+    return jnp.matmul(x, kernel.astype(dtype), preferred_element_type=out_dtype)
+
+
+def _forward(x, kernel, dtype, out_dtype):
+    # Left to itself, autodiff would keep the dequantised kernel for the backward pass.
+    return quantised_matmul(x, kernel, dtype, out_dtype), (kernel, jnp.zeros((), x.dtype))
+
+
+def _backward(dtype, out_dtype, residuals, dy):
+    kernel, like_x = residuals
+    dy, dequantised = _now(dy, kernel)
+    dx = jnp.matmul(dy.astype(dtype), dequantised.astype(dtype).T).astype(like_x.dtype)
+    none = jax.tree.map(
+        lambda leaf: (
+            jnp.zeros_like(leaf)
+            if jnp.issubdtype(leaf.dtype, jnp.floating)
+            else np.zeros(leaf.shape, jax.dtypes.float0)
+        ),
+        kernel,
+    )
+    return dx, none
+
+
+quantised_matmul.defvjp(_forward, _backward)
+
+
+def _now(x: jax.Array, kernel: QuantisedKernel) -> tuple[jax.Array, QuantisedKernel]:
+    """Ties dequantising to an activation: alone, it would be moved out of the loop over steps, for all layers at once."""
+    return jax.lax.optimization_barrier((x, kernel))
+
+
 def quantizes(path: str) -> bool:
     """Whether a parameter is quantised: the kernels of layers."""
     return path.startswith("layers_") and path.endswith(".kernel")
