@@ -32,7 +32,8 @@ SOURCES = {
 
 DEVELOPMENT = "arc-agi-2/development"
 """For decisions: the tasks of ARC-AGI-2 training in neither set of ARC-AGI-1, and without a pair of its evaluation
-tasks. Nothing else of ARC-AGI-2 training may be used where ARC-AGI-1 evaluation is reported: it holds 376 of the 400."""
+tasks. Nothing else of ARC-AGI-2 training may be used where ARC-AGI-1 evaluation is reported: it holds 376 of
+the 400."""
 
 
 class ArcDomain:
@@ -57,7 +58,7 @@ class ArcDomain:
     def bind(self, tokenizer: Any) -> ArcDomain:
         if not isinstance(tokenizer, ArcDomain):
             raise ValueError(
-                f"tasks.domain {self.name!r}: the model reads text, not grids: choose a model of grids, such as arc-small"
+                f"tasks.domain {self.name!r}: the model reads text, not grids: choose one of grids, such as arc-small"
             )
         return self
 
