@@ -195,9 +195,11 @@ class RunConfig:
 
     run_dir: str = "runs/ttt"
     model: str = "arc-small"
-    """A shipped name, or a directory holding config.json and model.safetensors."""
+    """A shipped name (arc-small, smollm2-135m-instruct), a Hugging Face directory or one of ours, or a .gguf file."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Compute type; auto is bfloat16 on GPU and TPU, float32 on CPU."""
+    quantize: Literal["int8", "nf4"] | None = None
+    """Keep the base's kernels in 8 or 4 bits (QLoRA, arXiv 2305.14314); adapters stay in float32."""
     arms: tuple[Literal["in_context", "adapted"], ...] = ("in_context", "adapted")
     seed: int = 0
     lengths: tuple[int, ...] = (256, 512, 768, 1024, 1536, 2048, 3072, 4096, 8192)
@@ -214,5 +216,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         if not self.arms:
             raise ValueError("arms: empty, choose from in_context and adapted")
+        if self.quantize is not None and self.adapt.trainable == "full":
+            raise ValueError(f"quantize: a base in {self.quantize} cannot be trained; set adapt.trainable to lora")
         if not self.lengths or min(self.lengths) < 1:
             raise ValueError(f"lengths: {self.lengths}, must be one or more numbers of tokens")

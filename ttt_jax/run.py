@@ -49,7 +49,7 @@ def run(config: RunConfig, command: str) -> int:
     try:
         # What is wrong with the options shows here, as a ValueError that names the option.
         domain = get_domain(config.tasks.domain)
-        model, base, tokenizer = load_model(config.model, compute_dtype(config.dtype))
+        model, base, tokenizer = load_model(config.model, compute_dtype(config.dtype), quantize=config.quantize)
         domain = domain.bind(tokenizer)
         loaded = domain.load(config.tasks)
         for refused in loaded.refused:

@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 
+from ttt_jax.model.quantize import is_quantised
+
 
 def variables(base: Any, adapted: Any | None) -> dict[str, Any]:
     """The collections of `model.apply`: the base, and over it what a task has adapted.
@@ -22,4 +24,4 @@ def cast(tree: Any, dtype: Any) -> Any:
     Vectors (norm scales) stay as they are: norms are computed in float32.
     None passes through.
     """
-    return jax.tree.map(lambda x: x.astype(dtype) if x.ndim >= 2 else x, tree)
+    return jax.tree.map(lambda x: x if is_quantised(x) or x.ndim < 2 else x.astype(dtype), tree, is_leaf=is_quantised)

@@ -119,7 +119,7 @@ quantised_matmul.defvjp(_forward, _backward)
 
 
 def _now(x: jax.Array, kernel: QuantisedKernel) -> tuple[jax.Array, QuantisedKernel]:
-    """Ties dequantising to an activation: alone, it would be moved out of the loop over steps, for all layers at once."""
+    """Ties dequantising to an activation: else it moves out of the loop over steps, and all layers stand at once."""
     return jax.lax.optimization_barrier((x, kernel))
 
 
