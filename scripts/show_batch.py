@@ -41,10 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         domain = get_domain(config.tasks.domain).bind(tokenizer)
         loaded = domain.load(config.tasks)
     except ValueError as error:
-        errors.print(f"show_batch: {error}", markup=False, highlight=False)
+        errors.print(f"show_batch: {error}", markup=False, highlight=False, soft_wrap=True)
         return 2
     for refused in loaded.refused:
-        errors.print(f"refused: {refused}", markup=False, highlight=False)
+        errors.print(f"refused: {refused}", markup=False, highlight=False, soft_wrap=True)
         failed = True
     grids = isinstance(domain, ArcDomain)
     console.print(LEGEND if grids else TEXT_LEGEND, style="dim")
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             stream = ExampleStream(task.hide_answers(), domain, config.adapt.examples, config.seed)
         except ValueError as error:
-            errors.print(f"show_batch: {error}", markup=False, highlight=False)
+            errors.print(f"show_batch: {error}", markup=False, highlight=False, soft_wrap=True)
             failed = True
             continue
         batch = stream.batch(config.step, config.adapt.batch_size, stream.max_length)

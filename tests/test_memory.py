@@ -12,6 +12,9 @@ from ttt_jax.run import run
 from ttt_jax.runtime.memory import Slots
 
 
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
+
 def exhausted():
     return jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 12345 bytes.")
 
@@ -47,8 +50,8 @@ def test_other_errors_and_a_device_too_small_for_one_are_raised(count, error):
     assert tries == [count]
 
 
-def test_a_run_on_an_exhausted_device_gives_what_fewer_slots_give(tmp_path, tiny_config, monkeypatch, capsys):
-    model = write_model(tmp_path / "model", tiny_config)
+def test_a_run_on_an_exhausted_device_gives_what_fewer_slots_give(tmp_path, monkeypatch, capsys):
+    model = write_model(tmp_path / "model")
     tasks = write_tasks(tmp_path / "tasks", [f"task{i}" for i in range(4)])
     assert run(small_run(tmp_path / "few", model, tasks), "few") == 0
     adapt, decode = Adapter.adapt, pipeline.decode_candidates

@@ -4,7 +4,8 @@ libtpu brings the compiler. What comes out is what the chips would run: its
 memory, its floating point operations, its collectives. It says nothing of
 speed. Needs the libtpu that jax's `tpu` extra names, and before jax is
 imported JAX_PLATFORMS=cpu, TPU_SKIP_MDS_QUERY=1 and TPU_WORKER_HOSTNAMES=localhost,
-which keep libtpu from looking for chips and for a cloud machine's metadata.
+which keep libtpu from looking for chips and for a cloud machine's metadata, and
+ALLOW_MULTIPLE_LIBTPU_LOAD=1, with which several processes may compile at a time.
 """
 
 from __future__ import annotations
