@@ -11,6 +11,7 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +44,11 @@ def main(argv: list[str] | None = None) -> int:
     path = ROOT / config.text if not Path(config.text).is_file() else Path(config.text)
     tokens = np.array(tokenizer.encode(path.read_text(encoding="utf-8")), np.int32)
     windows = tokens[: len(tokens) // config.length * config.length].reshape(-1, 1, config.length)
-    logprobs = jax.jit(lambda params, window: jax.nn.log_softmax(model.apply({"params": params}, window)[0, :-1]))
+
+    @jax.jit
+    def logprobs(params: Any, window: jax.Array) -> jax.Array:
+        logits: Any = model.apply({"params": params}, window)
+        return jax.nn.log_softmax(logits[0, :-1])
 
     figures, reference = {}, [np.asarray(logprobs(exact, window)) for window in windows]
     for method in (None, "int8", "nf4"):

@@ -13,7 +13,7 @@ import pytest
 from tests.random_checkpoint import byte_tokenizer
 from tests.test_model_fixtures import FIXTURES, read
 from ttt_jax.model.decoder import Decoder
-from ttt_jax.model.gguf import INTERLEAVED, GGUFSource
+from ttt_jax.model.gguf_file import INTERLEAVED, GGUFSource
 from ttt_jax.model.hf import config_from_hf, params_from_hf, tensor_shapes
 from ttt_jax.model.io import ModelError, load_model, load_params
 from ttt_jax.model.rope import inverse_frequencies, scale_rates

@@ -1,11 +1,13 @@
 """The one attention function, behind which the kernels live."""
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 
-def kernel_name(dtype, head_dim: int) -> str:
+def kernel_name(dtype, head_dim: int) -> Literal["cudnn", "xla"]:
     """The kernel that causal attention without a mask runs on here: `cudnn` or `xla`."""
     on_gpu = jax.default_backend() == "gpu"
     return "cudnn" if on_gpu and dtype == jnp.bfloat16 and head_dim % 8 == 0 and head_dim <= 128 else "xla"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,8 +31,8 @@ CHUNK = 64 << 20
 class TensorSource(Protocol):
     """Named tensors in one or more files."""
 
-    path: Path
-    shapes: Shapes
+    @property
+    def shapes(self) -> Shapes: ...
 
     def read(self, name: str, index: Index) -> np.ndarray:
         """A part of a tensor, in its own type."""
@@ -141,9 +142,8 @@ def stream_params(
         shape = shape[::-1] if flip else shape
         smaller = quantize if quantize and quantizes(path) else None
 
-        def part(index: Index, name=names[path], flip=flip, dtype=jnp.float32 if smaller else dtype) -> np.ndarray:
-            return _read(source, name, index, flip, dtype)
-
+        kind = jnp.float32 if smaller else dtype
+        part: Any = partial(_read, source, names[path], flip=flip, dtype=kind)
         if place is None:
             array = jnp.asarray(part(tuple(slice(0, n) for n in shape)))
         else:

@@ -28,7 +28,7 @@ LOGIT_CHUNK = 1 << 25
 ONE_HOT_VOCABULARY = 256
 
 
-def project(x: jax.Array, weights: dict[str, jax.Array], scale: float, dtype: Any, out_dtype: Any = None) -> jax.Array:
+def project(x: jax.Array, weights: dict[str, Any], scale: float, dtype: Any, out_dtype: Any = None) -> jax.Array:
     """`x W + bias + scale * (x A) B`: a linear layer, with its bias and its adapter where there are any."""
     x = x.astype(dtype)
     if isinstance(weights["kernel"], QuantisedKernel):
@@ -63,8 +63,8 @@ class Linear(nn.Module):
         if self.use_bias:
             self.bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
 
-    def weights(self) -> dict[str, jax.Array]:
-        tree = {"kernel": self.kernel}
+    def weights(self) -> dict[str, Any]:
+        tree: dict[str, Any] = {"kernel": self.kernel}
         if self.use_bias:
             tree |= {"bias": self.bias}
         if self.has_variable("lora", "a"):
@@ -96,7 +96,7 @@ class Attention(nn.Module):
 
     def setup(self) -> None:
         c = self.config
-        linear = dict(lora_scale=self.lora_scale, dtype=self.dtype)
+        linear: dict[str, Any] = dict(lora_scale=self.lora_scale, dtype=self.dtype)
         d, heads, kv_heads = c.hidden_size, c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim
         self.q = Linear(d, heads, use_bias="q" in c.biases, **linear)
         self.k = Linear(d, kv_heads, use_bias="k" in c.biases, **linear)
@@ -137,7 +137,7 @@ class MLP(nn.Module):
 
     def setup(self) -> None:
         c = self.config
-        linear = dict(lora_scale=self.lora_scale, dtype=self.dtype)
+        linear: dict[str, Any] = dict(lora_scale=self.lora_scale, dtype=self.dtype)
         d, f = c.hidden_size, c.intermediate_size
         self.gate = Linear(d, f, use_bias="gate" in c.biases, **linear)
         self.up = Linear(d, f, use_bias="up" in c.biases, **linear)
@@ -155,7 +155,7 @@ class Layer(nn.Module):
 
     def setup(self) -> None:
         self.input_norm = RMSNorm(self.config.norm_eps)
-        self.attn = Attention(self.config, self.lora_scale, self.dtype, self.window)
+        self.attn = Attention(self.config, self.lora_scale, self.dtype, window=self.window)
         self.mlp_norm = RMSNorm(self.config.norm_eps)
         self.mlp = MLP(self.config, self.lora_scale, self.dtype)
 
@@ -187,7 +187,7 @@ class Decoder(nn.Module):
         self.embed = nn.Embed(c.vocab_size, c.hidden_size, embedding_init=nn.initializers.normal(0.02))
         layer = nn.remat(Layer) if self.remat else Layer
         # Unrolled on purpose: a scan over layers copies the whole cache for every decoded token.
-        self.layers = [layer(c, self.lora_scale, self.dtype, c.window(i)) for i in range(c.num_layers)]
+        self.layers = [layer(c, self.lora_scale, self.dtype, window=c.window(i)) for i in range(c.num_layers)]
         self.final_norm = RMSNorm(c.norm_eps)
         if not c.tie_embeddings:
             self.head = Linear(c.hidden_size, c.vocab_size, self.lora_scale, self.dtype)
@@ -235,7 +235,7 @@ class Decoder(nn.Module):
             cache = cache.replace(keys=keys, values=values, length=jnp.asarray(cache.length + L, jnp.int32))
         return self.final_norm(x_BxLxD), cache
 
-    def _head_weights(self) -> dict[str, jax.Array]:
+    def _head_weights(self) -> dict[str, Any]:
         if not self.config.tie_embeddings:
             return self.head.weights()
         weights = {"kernel": self.embed.embedding.T}

@@ -17,7 +17,7 @@ from ttt_jax.model.checkpoint_stream import WEIGHTS, Place, SafetensorsSource, c
 from ttt_jax.model.config import ModelConfig
 from ttt_jax.model.decoder import Decoder
 from ttt_jax.model.errors import ModelError as ModelError
-from ttt_jax.model.gguf import GGUFSource
+from ttt_jax.model.gguf_file import GGUFSource
 from ttt_jax.model.hf import config_from_hf, our_name, same_tensor, tensor_shapes, unused_names
 from ttt_jax.model.quantize import Method, dequantize, is_quantised
 from ttt_jax.model.tree import flatten as flatten
@@ -47,10 +47,10 @@ def save_model(path: str | Path, config: ModelConfig, params: Any, tokenizer: An
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
     tensors = {name: jnp.asarray(value, dtype) for name, value in flatten(dequantize(params, dtype)).items()}
-    name = tokenizer if isinstance(tokenizer, str) else TEXT
-    if name == TEXT:
+    if not isinstance(tokenizer, str):
         tokenizer.save(path)
-    record = {"format": "ttt_jax/1", "tokenizer": name, "model": dataclasses.asdict(config)}
+        tokenizer = TEXT
+    record = {"format": "ttt_jax/1", "tokenizer": tokenizer, "model": dataclasses.asdict(config)}
     (path / CONFIG).write_text(json.dumps(record, indent=2) + "\n")
     partial = path / (WEIGHTS + ".partial")
     save_file(tensors, partial)

@@ -41,6 +41,9 @@ class QuantisedKernel:
     dtype = jnp.float32
     """The type that it stands for; merging an adapter into it gives an array of this type."""
 
+    def astype(self, dtype: Any) -> jax.Array:
+        raise NotImplementedError
+
 
 @flax.struct.dataclass
 class Int8Kernel(QuantisedKernel):
@@ -50,7 +53,7 @@ class Int8Kernel(QuantisedKernel):
     scales: Float[Array, "1 out"]
 
     @property
-    def shape(self) -> tuple[int, int]:
+    def shape(self) -> tuple[int, ...]:
         return self.values.shape
 
     def astype(self, dtype: Any) -> jax.Array:
@@ -72,7 +75,7 @@ class NF4Kernel(QuantisedKernel):
     in_features: int = flax.struct.field(pytree_node=False)
 
     @property
-    def shape(self) -> tuple[int, int]:
+    def shape(self) -> tuple[int, ...]:
         return self.in_features, self.codes.shape[-1]
 
     def astype(self, dtype: Any) -> jax.Array:
@@ -83,21 +86,25 @@ class NF4Kernel(QuantisedKernel):
         return kernel.reshape(-1, kernel.shape[-1])[: self.in_features]
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def quantised_matmul(
     x: Float[Array, "... in"], kernel: QuantisedKernel, dtype: Any, out_dtype: Any = None
 ) -> Float[Array, "... out"]:
     """`x @ kernel`, the kernel dequantised to `dtype` for this product alone, and again for its gradient.
 
-    The gradient with respect to `x`; a quantised kernel has none (zeros).
+    The gradient is with respect to `x`; a quantised kernel has none (zeros).
     """
+    return _matmul(x, kernel, dtype, out_dtype)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _matmul(x: jax.Array, kernel: QuantisedKernel, dtype: Any, out_dtype: Any) -> Any:
     x, kernel = _now(x, kernel)
     return jnp.matmul(x, kernel.astype(dtype), preferred_element_type=out_dtype)
 
 
 def _forward(x, kernel, dtype, out_dtype):
     # Left to itself, autodiff would keep the dequantised kernel for the backward pass.
-    return quantised_matmul(x, kernel, dtype, out_dtype), (kernel, jnp.zeros((), x.dtype))
+    return _matmul(x, kernel, dtype, out_dtype), (kernel, jnp.zeros((), x.dtype))
 
 
 def _backward(dtype, out_dtype, residuals, dy):
@@ -115,7 +122,7 @@ def _backward(dtype, out_dtype, residuals, dy):
     return dx, none
 
 
-quantised_matmul.defvjp(_forward, _backward)
+_matmul.defvjp(_forward, _backward)
 
 
 def _now(x: jax.Array, kernel: QuantisedKernel) -> tuple[jax.Array, QuantisedKernel]:

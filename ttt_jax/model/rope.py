@@ -25,11 +25,11 @@ def inverse_frequencies(config: ModelConfig) -> tuple[np.ndarray, np.ndarray]:
 
 def scale_rates(rates: np.ndarray, scaling: RopeScaling) -> np.ndarray:
     """The slower rates, in radians a position, that `scaling` makes of `rates`."""
-    if not scaling.by_wavelength:
+    low, high, length = scaling.low_freq_factor, scaling.high_freq_factor, scaling.original_length
+    if low is None or high is None or length is None:
         return rates / scaling.factor
-    turns = scaling.original_length * rates / (2 * np.pi)
-    span = scaling.high_freq_factor - scaling.low_freq_factor
-    kept = np.clip((turns - scaling.low_freq_factor) / span, 0.0, 1.0)
+    turns = length * rates / (2 * np.pi)
+    kept = np.clip((turns - low) / (high - low), 0.0, 1.0)
     return kept * rates + (1 - kept) * rates / scaling.factor
 
 

@@ -64,7 +64,7 @@ class TextTokenizer:
         """
         path = Path(path)
         if path.is_file():
-            from ttt_jax.tokenizers.gguf import tokenizer_from_gguf
+            from ttt_jax.tokenizers.from_gguf import tokenizer_from_gguf
 
             return tokenizer_from_gguf(path)
         file = path / TOKENIZER

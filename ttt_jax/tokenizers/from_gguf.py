@@ -7,7 +7,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from ttt_jax.model.errors import ModelError
-from ttt_jax.model.gguf import GGUFSource
+from ttt_jax.model.gguf_file import GGUFSource
 from ttt_jax.tokenizers.text import TOKENIZER, TextTokenizer
 
 # Kinds of tokens in tokenizer.ggml.token_type.

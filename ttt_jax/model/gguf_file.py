@@ -36,7 +36,7 @@ _LAYER = {
 _BIASES = {"q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output"}
 _BIASES |= {"gate": "ffn_gate", "up": "ffn_up", "down": "ffn_down"}
 # Rope scaling of Llama 3.1 and later; a GGUF file holds the divisors that follow from it instead.
-_LLAMA3 = dict(low_freq_factor=1.0, high_freq_factor=4.0, original_length=8192)
+_LLAMA3: dict[str, Any] = dict(low_freq_factor=1.0, high_freq_factor=4.0, original_length=8192)
 ROPE_DIVISORS = "rope_freqs.weight"
 
 
