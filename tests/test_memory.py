@@ -11,7 +11,6 @@ from ttt_jax.adapt.adapt import Adapter
 from ttt_jax.run import run
 from ttt_jax.runtime.memory import Slots
 
-
 pytestmark = pytest.mark.usefixtures("shared_programs")
 
 
