@@ -246,7 +246,7 @@ def _time_steps(spec: PeerSpec, model: Any, optimizer: Any, batch: int, device: 
         return loss
 
     timing = measure(step, _wait, calls=spec.calls, rounds=spec.rounds, warmup=3)
-    return _rates(timing, batch * spec.length) | {"loss": float(step())}
+    return _rates(timing, batch * spec.length) | {"loss": float(step().detach())}
 
 
 def _rates(timing: Timing, tokens: int) -> dict[str, Any]:
