@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from ttt_jax.decode.params import cast, variables
 from ttt_jax.decode.sampling import Sampling, choose
-from ttt_jax.decode.syntax import Syntax
+from ttt_jax.decode.syntax import Syntax, replay
 from ttt_jax.model.cache import Cache
 from ttt_jax.model.decoder import Decoder
 
@@ -30,7 +30,7 @@ from ttt_jax.model.decoder import Decoder
 PREFILL_TOKENS = 1 << 16
 
 # Mapped over tasks: everything but the write index, so that a write stays one slice for all rows.
-_CACHE_AXES = Cache(keys=0, values=0, valid=0, length=None)  # pyright: ignore[reportArgumentType]
+_CACHE_AXES = Cache(keys=0, values=0, valid=0, length=None, prefix=0)  # pyright: ignore[reportArgumentType]
 
 
 class Prompts(NamedTuple):
@@ -67,6 +67,20 @@ class Generated(NamedTuple):
         return Generated(*(x.reshape(queries, -1, *x.shape[2:]) for x in self))
 
 
+class Begun(NamedTuple):
+    """Answers that prompts hold the beginnings of, as `search` goes on from them.
+
+    Attributes:
+      written: int32[T, R], how many of a prompt's last tokens belong to its answer.
+      logprobs: float32[T, R], their summed log-probability.
+      floor: float32[T, R], a row ends, without a stop token, once the log-probability of its answer is below this.
+    """
+
+    written: Int[np.ndarray, "T R"]
+    logprobs: Float[np.ndarray, "T R"]
+    floor: Float[np.ndarray, "T R"]
+
+
 @dataclass(frozen=True)
 class Rules:
     """What is fixed while compiling, beside the model."""
@@ -86,7 +100,8 @@ class DecodeState(flax.struct.PyTreeNode):
       token: chosen last.
       syntax: where each row stands after that token.
       done: rows that take no more tokens.
-      tokens, logprobs, lengths: as in `Generated`.
+      tokens, logprobs, lengths: as in `Generated`; logprobs count what was written before, too.
+      floor: as in `Begun`.
       count: tokens chosen so far by rows that are not done.
       keys: each row's random key (`sampling.row_key`).
     """
@@ -98,6 +113,7 @@ class DecodeState(flax.struct.PyTreeNode):
     tokens: Int[Array, "T R N"]
     logprobs: Float[Array, "T R"]
     lengths: Int[Array, "T R"]
+    floor: Float[Array, "T R"]
     count: Int[Array, ""]
     keys: UInt32[Array, "T R 2"]
 
@@ -117,6 +133,7 @@ def generate(
     top_p: float = 1.0,
     grammar: bool = False,
     keys: UInt32[np.ndarray, "T R 2"] | None = None,
+    begun: Begun | None = None,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Generated:
     """Continues every prompt until its stop token or `max_new_tokens`.
@@ -139,6 +156,7 @@ def generate(
       top_p: nucleus, 1 for none.
       grammar: choose legal tokens only, as `syntax.legal` says.
       keys: random keys of the rows; needed above temperature 0.
+      begun: where prompts hold the beginnings of their answers; their log-probability counts in the result.
       on_stage: told what runs next; each text stands for one compiled program.
 
     Raises:
@@ -156,7 +174,8 @@ def generate(
     width = prompts.tokens.shape[-1]
     room = min(chunk, max_new_tokens - 1)  # the last token is never read, so it needs no slot
     on_stage(f"reading prompts of {width} tokens")
-    state = prefill(model, base, adapted, prompts, keys, rules=rules, slots=width + room, longest=max_new_tokens)
+    options: dict[str, Any] = dict(rules=rules, slots=width + room, longest=max_new_tokens)
+    state = prefill(model, base, adapted, prompts, keys, begun, **options)
     return finish(model, base, adapted, state, width, room, rules, on_stage)
 
 
@@ -188,6 +207,7 @@ def prefill(
     adapted: Any | None,
     prompts: Prompts,
     keys: UInt32[Array, "T R 2"],
+    begun: Begun | None = None,
     *,
     rules: Rules,
     slots: int,
@@ -226,7 +246,7 @@ def prefill(
         valid=jnp.arange(slots)[None, None] < prompts.lengths[..., None],
         length=jnp.asarray(P, jnp.int32),
     )
-    return begin(cache, logits, prompts, keys, rules, longest)
+    return begin(cache, logits, prompts, keys, rules, longest, begun)
 
 
 def begin(
@@ -236,19 +256,28 @@ def begin(
     keys: UInt32[Array, "T R 2"],
     rules: Rules,
     longest: int,
+    begun: Begun | None = None,
 ) -> DecodeState:
     """The state with each row's first token, chosen from the logits after its prompt."""
     T, R = prompts.lengths.shape
-    last = jnp.maximum(prompts.lengths - 1, 0)
-    end = jnp.take_along_axis(prompts.positions, last[..., None, None], axis=2)[:, :, 0]
+    if begun is None:  # no loop then, whose end devices would have to agree on
+        last = jnp.maximum(prompts.lengths - 1, 0)
+        end = jnp.take_along_axis(prompts.positions, last[..., None, None], axis=2)[:, :, 0]
+        syntax = _rows(rules.syntax.start)(end)
+        logprobs, floor = jnp.zeros((T, R), jnp.float32), jnp.full((T, R), -jnp.inf, jnp.float32)
+    else:
+        opened = jnp.maximum(prompts.lengths - begun.written, 1)
+        syntax = _rows(partial(replay, rules.syntax))(prompts.tokens, prompts.positions, opened, prompts.lengths)
+        logprobs, floor = jnp.asarray(begun.logprobs), jnp.asarray(begun.floor)
     state = DecodeState(
         cache=cache,
         token=jnp.full((T, R), rules.pad_token, jnp.int32),
-        syntax=_rows(rules.syntax.start)(end),
+        syntax=syntax,
         done=prompts.lengths == 0,
         tokens=jnp.full((T, R, longest), rules.pad_token, jnp.int32),
-        logprobs=jnp.zeros((T, R), jnp.float32),
+        logprobs=logprobs,
         lengths=jnp.zeros((T, R), jnp.int32),
+        floor=floor,
         count=jnp.zeros((), jnp.int32),
         keys=keys,
     )
@@ -291,12 +320,13 @@ def _take_token(state: DecodeState, logits: Float[Array, "T R V"], rules: Rules)
     token, logprob, alive = pick(logits, legal, state.keys)
     goes_on = ~state.done & alive
     token = jnp.where(goes_on, token, rules.pad_token)
+    logprobs = state.logprobs + jnp.where(goes_on, logprob, 0.0)
     return state.replace(
         token=token,
         syntax=_rows(rules.syntax.advance)(state.syntax, token),
-        done=~goes_on | jnp.isin(token, jnp.asarray(rules.stop_token)),
+        done=~goes_on | jnp.isin(token, jnp.asarray(rules.stop_token)) | (logprobs < state.floor),
         tokens=jax.lax.dynamic_update_slice_in_dim(state.tokens, token[..., None], state.count, axis=2),
-        logprobs=state.logprobs + jnp.where(goes_on, logprob, 0.0),
+        logprobs=logprobs,
         lengths=state.lengths + goes_on,
         count=state.count + 1,
     )

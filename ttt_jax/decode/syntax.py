@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
@@ -50,3 +51,23 @@ class TextSyntax:
 
     def legal(self, state: State) -> None:
         return None
+
+
+def replay(
+    syntax: Syntax,
+    tokens: Int[Array, " length"],
+    positions: Int[Array, "length axes"],
+    start: Int[Array, ""],
+    stop: Int[Array, ""],
+) -> State:
+    """The state of one row after tokens that are written already.
+
+    Args:
+      syntax: of the answer.
+      tokens, positions: a prompt, then the beginning of its answer, then padding.
+      start: where the answer begins; the token before it closes the prompt.
+      stop: where what is written of it ends.
+    """
+    return jax.lax.fori_loop(
+        start, stop, lambda i, state: syntax.advance(state, tokens[i]), syntax.start(positions[start - 1])
+    )
