@@ -102,11 +102,11 @@ def test_a_transformed_task_is_solved_by_transformed_answers_and_inverts_exactly
 
 
 def test_options_move_with_their_letters():
-    case, moved = read_case(RECORD), DiagnosisTransform(options=(3, 2, 1, 0)).apply_case(read_case(RECORD))
+    case, moved = read_case(RECORD), DiagnosisTransform(options=(3, 2, 1, 0)).apply_problem(read_case(RECORD))
     assert moved.options == case.options[::-1] and moved.right == "C"
     uneven = DiagnosisTransform(options=(1, 2, 3, 0))
     for letter in LETTERS:
-        changed = uneven.apply_case(Case("x", ("", "", ""), "", case.options, letter, "choice"))
+        changed = uneven.apply_problem(Case("x", ("", "", ""), "", case.options, letter, "choice"))
         assert changed.options[LETTERS.index(changed.right)] == case.options[LETTERS.index(letter)]
         assert uneven.invert({"choice": changed.right, "confidence": [None]})["choice"] == letter
 

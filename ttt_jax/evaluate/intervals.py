@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -52,6 +53,18 @@ def bootstrap_mean(
     means = rng.multinomial(x.size, counts / x.size, size=resamples) @ distinct / x.size
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+def proportion(values: Sequence[bool]) -> dict[str, float]:
+    """{"value", "low", "high", "n"}: the share of true ones with Wilson's 95% interval. Raises ValueError of none."""
+    low, high = wilson(sum(values), len(values))
+    return {"value": sum(values) / len(values), "low": low, "high": high, "n": len(values)}
+
+
+def mean(values: Sequence[float]) -> dict[str, float]:
+    """{"value", "low", "high", "n"}: the mean with its 95% bootstrap interval. Raises ValueError without values."""
+    low, high = bootstrap_mean(values)
+    return {"value": math.fsum(values) / len(values), "low": low, "high": high, "n": len(values)}
 
 
 def mcnemar(only_a: int, only_b: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import lru_cache
 from typing import Any
 
 from ttt_jax.process.metrics import Chain
@@ -38,18 +39,24 @@ def judge(domain: str, query: str, text: str, right: bool) -> Chain:
 
 
 def worked_answer(domain: Any, query: str, answer: Any) -> str:
-    """An oracle trace with the answer below it: what fine-tuning on steps trains on.
+    """An oracle trace with the answer that it comes to below it: what fine-tuning on steps trains on.
 
     Args:
-      domain: a domain with a verifier; `parse_text` finds the answer in the text.
+      domain: a `ProblemDomain`; its `parse_text` finds the answer in the text.
       query: a query input as the domain's `read` made it.
       answer: the right one.
 
     Raises:
       ValueError: the problem has no oracle trace.
     """
-    trace = get_process(domain.name).oracle_trace(_problem(query))
-    return write_steps(trace) + domain.answer_text(answer)
+    trace = _trace(domain.name, _problem(query))
+    return write_steps(trace) + domain.answer_text(domain.traced(trace, answer))
+
+
+@lru_cache(1 << 14)
+def _trace(domain: str, problem: Any) -> tuple[str, ...]:
+    """Demonstrations are written again at every step of adaptation."""
+    return tuple(get_process(domain).oracle_trace(problem))
 
 
 def _problem(query: str) -> Any:

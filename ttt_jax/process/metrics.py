@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ttt_jax.evaluate.intervals import bootstrap_mean, wilson
+from ttt_jax.evaluate.intervals import mean, proportion
 from ttt_jax.process.steps import (
     CONTRADICTS_PROBLEM,
     CONTRADICTS_STEP,
@@ -61,15 +60,15 @@ def process_rates(chains: Sequence[Chain]) -> dict[str, Any]:
     valid = [bool(chain.verdicts) and chain.first_error < 0 for chain in chains]
     right = [ok for ok, chain in zip(valid, chains, strict=True) if chain.right]
     return {
-        "step_validity": _mean([chain.share(lambda v: v.ok) for chain in chains]),
-        "contradictions": _mean(
+        "step_validity": mean([chain.share(lambda v: v.ok) for chain in chains]),
+        "contradictions": mean(
             [chain.share(lambda v: v.reason in (CONTRADICTS_PROBLEM, CONTRADICTS_STEP)) for chain in chains]
         ),
-        "coherence": _mean([chain.share(lambda v: v.reason not in incoherent) for chain in chains]),
-        "valid_chains": _proportion(valid),
-        "no_steps": _proportion([not chain.verdicts for chain in chains]),
-        "right_by_invalid": _proportion([not ok for ok in right]) if right else None,
-        "length": _mean([len(chain.verdicts) for chain in chains]),
+        "coherence": mean([chain.share(lambda v: v.reason not in incoherent) for chain in chains]),
+        "valid_chains": proportion(valid),
+        "no_steps": proportion([not chain.verdicts for chain in chains]),
+        "right_by_invalid": proportion([not ok for ok in right]) if right else None,
+        "length": mean([len(chain.verdicts) for chain in chains]),
         "first_errors": dict(Counter(c.verdicts[c.first_error].reason for c in chains if c.first_error >= 0)),
     }
 
@@ -90,7 +89,7 @@ def processbench(predicted: Sequence[int], labels: Sequence[int]) -> dict[str, A
         "error": [p == label for p, label in pairs if label >= 0],
         "correct": [p == label for p, label in pairs if label < 0],
     }
-    found: dict[str, Any] = {name: _proportion(of) if of else None for name, of in parts.items()}
+    found: dict[str, Any] = {name: proportion(of) if of else None for name, of in parts.items()}
     f1 = None
     if all(parts.values()):
         a, b = found["error"]["value"], found["correct"]["value"]
@@ -137,18 +136,8 @@ def agreement(chains: Sequence[Chain], fractions: Sequence[Sequence[float]], thr
     p, q = sum(exact) / len(exact), sum(sampled) / len(sampled)
     chance = p * q + (1 - p) * (1 - q)
     return {
-        "agreement": _proportion(same),
+        "agreement": proportion(same),
         "kappa": (sum(same) / len(same) - chance) / (1 - chance) if chance < 1 and 0 < p < 1 and 0 < q < 1 else None,
         "false_good": sum(b and not a for a, b in pairs),
         "false_bad": sum(a and not b for a, b in pairs),
     }
-
-
-def _mean(values: Sequence[float]) -> dict[str, float]:
-    low, high = bootstrap_mean(values)
-    return {"value": math.fsum(values) / len(values), "low": low, "high": high, "n": len(values)}
-
-
-def _proportion(values: Sequence[bool]) -> dict[str, float]:
-    low, high = wilson(sum(values), len(values))
-    return {"value": sum(values) / len(values), "low": low, "high": high, "n": len(values)}

@@ -13,17 +13,19 @@ class ProblemText(str):
 
     Attributes:
       problem: a frozen dataclass whose `str()` is this text.
+      steps: whether the steps to the answer are asked for, and shown where this is a demonstration.
     """
 
     problem: Any
+    steps: bool
 
-    def __new__(cls, problem: Any) -> ProblemText:
+    def __new__(cls, problem: Any, steps: bool = False) -> ProblemText:
         text = super().__new__(cls, str(problem))
-        text.problem = problem
+        text.problem, text.steps = problem, steps
         return text
 
     def __reduce__(self) -> tuple:
-        return ProblemText, (self.problem,)
+        return ProblemText, (self.problem, self.steps)
 
 
 def problem_of(text: Any, kind: type) -> Any:
@@ -38,3 +40,8 @@ def problem_of(text: Any, kind: type) -> Any:
         f"a query input carries no {kind.__name__}: it was not made by this domain's `read`, "
         "or went through a file; load the tasks again"
     )
+
+
+def with_steps(text: Any) -> bool:
+    """Whether an input asks for steps; False for texts without a problem."""
+    return isinstance(text, ProblemText) and text.steps

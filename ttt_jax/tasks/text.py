@@ -1,8 +1,7 @@
 """Domains whose tasks are text: how pieces of text become one token sequence.
 
-A subclass writes texts (`instructions`, `question`, `answer_text`, see
-`prompting.FewShotPrompts`) and reads them (`parse_text`); this class does
-everything that has to do with tokens. Every piece is tokenised on its own, so
+A subclass writes texts (`instructions`, `question`, `answer_text`) and reads
+them (`parse_text`); this class does everything that has to do with tokens. Every piece is tokenised on its own, so
 an answer has the same tokens in a demonstration, under the loss and when it is
 decoded, whatever stands around it:
 
@@ -16,7 +15,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ttt_jax.config import TasksConfig
-from ttt_jax.tasks.prompting import SEPARATOR, FewShotPrompts
 from ttt_jax.tasks.subset import choose_tasks
 from ttt_jax.tasks.task import Answer, Augmenter, Encoded, LoadedTasks, Task, Transform
 
@@ -32,6 +30,8 @@ if TYPE_CHECKING:
     from ttt_jax.decode.syntax import Syntax
 
 NEWLINE = "\n"
+SEPARATOR = "\n\n"
+"""Between a solved example and what follows, so that a prompt with one more demo begins like the one before."""
 _REMEMBERED = 1 << 15  # pieces of text whose tokens are kept
 
 
@@ -49,7 +49,7 @@ class OpenedText(str):
         return OpenedText, (str(self), self.opening)
 
 
-class TextDomain(FewShotPrompts):
+class TextDomain:
     """`ttt_jax.tasks.task.Domain` of text. Subclasses say what is written and read.
 
     To be written by a subclass: `name`, `read`, `instructions`, `question`,
@@ -83,6 +83,23 @@ class TextDomain(FewShotPrompts):
     def read(self, config: TasksConfig) -> LoadedTasks:
         """Every task that there is, bad ones refused by name."""
         raise NotImplementedError
+
+    def instructions(self, demos: Sequence[tuple[Any, Answer]]) -> str:
+        """What comes first. May depend on whether there are demos, never on the question."""
+        raise NotImplementedError
+
+    def question(self, query: Any, alone: bool = False) -> str:
+        """One problem, up to where its answer begins; `alone` without demos, which would show the answer's form."""
+        raise NotImplementedError
+
+    def answer_text(self, answer: Answer) -> str:
+        """An answer as a demo shows it and as `parse_text` reads it."""
+        raise NotImplementedError
+
+    def solved_text(self, query: Any, answer: Answer) -> str:
+        """What a demo shows below its question."""
+        del query
+        return self.answer_text(answer)
 
     def parse_text(self, text: str) -> Answer | None:
         """The answer in what a model wrote, None where there is none."""
@@ -150,14 +167,21 @@ class TextDomain(FewShotPrompts):
         gap = ""
         for k, (x, y) in enumerate(demos):
             yield gap + self.question(x), -1
-            yield self.answer_text(y), k
+            yield self.solved_text(x, y), k
             gap = self._gap
         if query is not None:
             yield gap + self.question(query, alone=not demos), -1
 
     def encode(self, demos: Sequence[tuple[Any, Answer]], query: Any = None) -> Encoded:
+        return self._write(self.pieces(demos, query))
+
+    def encode_solved(self, demos: Sequence[tuple[Any, Answer]], query: Any, answer: Answer) -> Encoded:
+        """The prompt of a query, exactly as `encode` writes it, and its answer: what a model is fine-tuned on."""
+        return self._write([*self.pieces(demos, query), (self.solved_text(query, answer), len(demos))])
+
+    def _write(self, pieces: Iterable[tuple[str, int]]) -> Encoded:
         parts, outputs = [self._start], [np.full(len(self._start), -1, np.int32)]
-        for text, pair in self.pieces(demos, query):
+        for text, pair in pieces:
             tokens = self._tokens(text)
             if pair >= 0:
                 tokens = np.append(tokens, np.int32(self.stop_token))
@@ -167,7 +191,7 @@ class TextDomain(FewShotPrompts):
         return Encoded(tokens, np.arange(len(tokens), dtype=np.int32)[:, None], np.concatenate(outputs))
 
     def prompt(self, demos: Sequence[tuple[Any, Answer]], query: Any) -> str:
-        shown = "".join(self.question(x) + self.answer_text(y) + SEPARATOR for x, y in demos)
+        shown = "".join(self.question(x) + self.solved_text(x, y) + SEPARATOR for x, y in demos)
         return self.opening(demos, query) + shown + self.question(query, alone=not demos)
 
     def prompt_tokens(self, task: Task) -> int:

@@ -23,35 +23,32 @@ from ttt_jax.tasks.diagnosis.answers import (
 )
 from ttt_jax.tasks.diagnosis.case import Case, CaseError, Mode, read_case
 from ttt_jax.tasks.diagnosis.scoring import rates
-from ttt_jax.tasks.diagnosis.sets import DiagnosisOptions, make_tasks
-from ttt_jax.tasks.diagnosis.transforms import DiagnosisTransform, check_kinds, make_views, random_transform
-from ttt_jax.tasks.problem_text import ProblemText
-from ttt_jax.tasks.source import parse_source
-from ttt_jax.tasks.task import Augmenter, LoadedTasks, Refused, Task, Transform
-from ttt_jax.tasks.text import TextDomain
+from ttt_jax.tasks.diagnosis.sets import DiagnosisOptions, draw_task, make_tasks
+from ttt_jax.tasks.diagnosis.transforms import KINDS, DiagnosisTransform, make_views, random_transform
+from ttt_jax.tasks.problem_domain import ProblemDomain
+from ttt_jax.tasks.problem_text import ProblemText, with_steps
+from ttt_jax.tasks.task import LoadedTasks, Refused, Task
 
 
-class DiagnosisDomain(TextDomain):
+class DiagnosisDomain(ProblemDomain):
     """Inputs are `ProblemText`s of a `Case`, answers are `answers.Answer`s. `judge` says which diagnoses are right."""
 
     name = "diagnosis"
-    one_line = False
+    problem = Case
+    kinds = KINDS
+    options = DiagnosisOptions
+    make_tasks = staticmethod(make_tasks)
+    draw_task = staticmethod(draw_task)
     max_answer_tokens = 512
     judge: Judge = staticmethod(ontology_judge)
 
-    def read(self, config: TasksConfig) -> LoadedTasks:
-        """All tasks of `config.path` (public records, zero-shot) or else of `config.source` (SYNTHETIC).
-
-        Records are asked about in the mode that `config.source` names, where it
-        is a source of this domain; else by choice where they have options.
-        """
-        own = config.source.startswith(self.name + "/")
-        options = parse_source(config.source, self.name, DiagnosisOptions) if own or config.path is None else None
-        if config.path is None:
-            assert options is not None
-            return LoadedTasks(config.source, tuple(make_tasks(options)))
-        mode: Mode | None = None if options is None else "choice" if options.mode == "choice" else "open"
-        cases, refused = read_cases(config.path, mode)
+    def read_path(self, config: TasksConfig) -> LoadedTasks:
+        """Public records, zero-shot: in the mode of `config.source` where that is of this domain, else by choice where
+        they have options."""
+        mode: Mode | None = None
+        if config.source.startswith(self.name + "/"):
+            mode = "choice" if self.parse_options(config.source).mode == "choice" else "open"
+        cases, refused = read_cases(config.path or "", mode)
         tasks = tuple(Task(case.id, (), (ProblemText(case.hidden()),), (truth(case),)) for case in cases)
         return LoadedTasks(str(config.path), tasks, tuple(refused))
 
@@ -65,6 +62,8 @@ class DiagnosisDomain(TextDomain):
     def question(self, query: str, alone: bool = False) -> str:
         case = getattr(query, "problem", None)
         text = case.text(handbook=alone) if isinstance(case, Case) else query
+        if with_steps(query):
+            text += "\nGo through the evidence, one step a line, with the probabilities so far."
         if isinstance(case, Case) and case.mode == "choice":
             ask = "Which option is right? Answer with its letter in \\boxed{}, then (confidence N%)."
             return f"{text}\n{ask if alone else 'Answer:'}\n"
@@ -87,22 +86,16 @@ class DiagnosisDomain(TextDomain):
         """The letter, or the first diagnosis: what is voted on."""
         return answer["choice"] if "choice" in answer else plain(answer["ranked"][0])
 
-    def to_json(self, answer: Answer) -> Answer:
-        return answer
-
     def from_json(self, value: Any) -> Answer:
         return as_answer(value)
 
-    def transform(self, kinds: Sequence[str], task: Task, rng: np.random.Generator) -> DiagnosisTransform:
-        check_kinds(kinds)
+    def draw_transform(self, kinds: Sequence[str], task: Task, rng: np.random.Generator) -> DiagnosisTransform:
         return random_transform(kinds, task, rng)
 
-    def views(self, kinds: Sequence[str], task: Task, count: int, rng: np.random.Generator) -> list[Transform]:
-        check_kinds(kinds)
-        return list(make_views(kinds, task, count, rng))
-
-    def augmenter(self, name: str, task: Task, rng: np.random.Generator) -> Augmenter:
-        raise ValueError(f"diagnosis: no augmenter is called {name!r}: every change of a case is invertible")
+    def draw_views(
+        self, kinds: Sequence[str], task: Task, count: int, rng: np.random.Generator
+    ) -> list[DiagnosisTransform]:
+        return make_views(kinds, task, count, rng)
 
     def measure(self, tasks: Sequence[Task], answers: Mapping[str, Sequence[Answer | None]]) -> dict[str, Any]:
         """Top-1, top-5, no-answer rates and calibration, by difficulty.

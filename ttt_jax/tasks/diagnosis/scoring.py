@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ttt_jax.evaluate.intervals import wilson
+from ttt_jax.evaluate.intervals import proportion
 from ttt_jax.tasks.diagnosis.answers import Answer, Judge, is_right, ontology_judge, plain
 
 MARGINS = (("hard", 0.4), ("medium", 0.8), ("easy", math.inf))
@@ -68,12 +68,12 @@ def rates(
 def _rates(answers: Sequence[Answer | None], wanted: Sequence[Answer], judge: Judge) -> dict[str, Any]:
     pairs = list(zip(answers, wanted, strict=True))
     right = [a is not None and is_right(a, w, judge) for a, w in pairs]
-    found: dict[str, Any] = {"top1": _proportion(right), "no_answer": _proportion([a is None for a in answers])}
+    found: dict[str, Any] = {"top1": proportion(right), "no_answer": proportion([a is None for a in answers])}
     ranked = [([] if a is None else a.get("ranked", []), w) for a, w in pairs if "ranked" in w]
     if ranked:
         scores = [[judge(name, w) for name in names[:5]] for names, w in ranked]
-        found["top5"] = _proportion([2 in of for of in scores])
-        found["category"] = _proportion([bool(of) and of[0] > 0 for of in scores])
+        found["top5"] = proportion([2 in of for of in scores])
+        found["category"] = proportion([bool(of) and of[0] > 0 for of in scores])
     sure = [(a["confidence"][0], ok, a, w) for (a, w), ok in zip(pairs, right, strict=True) if a is not None
             if a["confidence"][0] is not None]  # fmt: skip
     found["calibration"] = None
@@ -100,8 +100,3 @@ def _exact(answer: Answer, wanted: Answer) -> float | None:
     names = {plain(n): p for n, p in known["posterior"].items()}
     names |= {plain(n): known["posterior"][known["diagnosis"]] for n in known["synonyms"]}
     return names.get(plain(name), 0.0)
-
-
-def _proportion(values: Sequence[bool]) -> dict[str, float]:
-    low, high = wilson(sum(values), len(values))
-    return {"value": sum(values) / len(values), "low": low, "high": high, "n": len(values)}

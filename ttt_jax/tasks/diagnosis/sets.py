@@ -50,6 +50,8 @@ class DiagnosisOptions:
     """False: the net is latent, and only the demos tell of it."""
     missing: float = 0.2
     """Share of findings that nobody looked for."""
+    steps: bool = False
+    """Answers are asked for, and demos shown, with the steps that lead to them."""
 
     def __post_init__(self):
         own = {"sizes": size_splits()[self.split], "families": family_splits()[self.split]}
@@ -76,6 +78,11 @@ def make_tasks(options: DiagnosisOptions) -> list[Task]:
     return [_task(options, size, i) for size in options.sizes for i in range(options.each)]
 
 
+def draw_task(options: DiagnosisOptions, index: int) -> Task:
+    """Task `index` of endlessly many, size by size in turn."""
+    return _task(options, options.sizes[index % len(options.sizes)], index // len(options.sizes))
+
+
 def _task(options: DiagnosisOptions, size: str, index: int) -> Task:
     shape = f"{options.mode}-{options.demos}+{options.queries}-{'handbook' if options.handbook else 'latent'}"
     rng = keyed_rng("diagnosis task", options.split, ",".join(options.families), size, shape, repr(options.missing),
@@ -92,7 +99,7 @@ def _task(options: DiagnosisOptions, size: str, index: int) -> Task:
             break
     else:
         raise ValueError(f"{id_}: {_TRIES} draws gave no {options.demos + options.queries} distinct cases")
-    pairs = [(ProblemText(case.hidden()), truth(case)) for case in cases]
+    pairs = [(ProblemText(case.hidden(), options.steps), truth(case)) for case in cases]
     queries, answers = zip(*pairs[options.demos :], strict=True)
     return Task(id_, tuple(pairs[: options.demos]), queries, answers)
 

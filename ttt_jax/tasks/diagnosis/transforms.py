@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,7 +10,7 @@ import numpy as np
 from ttt_jax.tasks.diagnosis.answers import Answer
 from ttt_jax.tasks.diagnosis.case import LETTERS, Case
 from ttt_jax.tasks.diagnosis.net import SECTIONS
-from ttt_jax.tasks.problem_text import ProblemText, problem_of
+from ttt_jax.tasks.problem_transform import ProblemTransform, distinct_views, draw_order, problems_of
 from ttt_jax.tasks.task import Task, keyed_rng
 
 KINDS = ("options", "findings", "order")
@@ -19,7 +18,7 @@ KINDS = ("options", "findings", "order")
 
 
 @dataclass(frozen=True)
-class DiagnosisTransform:
+class DiagnosisTransform(ProblemTransform):
     """One change, the same for all cases of a task.
 
     Attributes:
@@ -28,25 +27,24 @@ class DiagnosisTransform:
       order: demo `order[i]` comes i-th; empty for the order as given.
     """
 
+    kind = Case
     options: tuple[int, ...] = ()
     findings: int | None = None
     order: tuple[int, ...] = ()
 
-    @property
-    def name(self) -> str:
+    def parts(self) -> list[str]:
         parts = [f"options({','.join(map(str, self.options))})"] if self.options else []
         if self.findings is not None:
             parts.append(f"findings({self.findings})")
-        if self.order:
-            parts.append(f"order({','.join(map(str, self.order))})")
-        return "+".join(parts) or "identity"
+        return parts
 
     @property
     def group(self) -> str:
         """Views with the same letters vote together."""
         return f"options({','.join(map(str, self.options))})" if self.options else "identity"
 
-    def apply_case(self, case: Case) -> Case:
+    def apply_problem(self, problem: Case) -> Case:
+        case = problem
         if self.options and case.options:
             options = tuple(case.options[i] for i in self.options)
             case = replace(case, options=options, right=case.right and self._letter(case.right, back=False))
@@ -60,18 +58,8 @@ class DiagnosisTransform:
             case = replace(case, sections=texts, synthetic=synthetic)
         return case
 
-    def apply(self, task: Task) -> Task:
-        def text(x: str) -> ProblemText:
-            return ProblemText(self.apply_case(problem_of(x, Case)))
-
-        demos = [(text(x), self._answer(y, back=False)) for x, y in task.demos]
-        answers = task.answers
-        return replace(
-            task,
-            demos=tuple(demos[i] for i in self.order) if self.order else tuple(demos),
-            queries=tuple(map(text, task.queries)),
-            answers=None if answers is None else tuple(self._answer(y, back=False) for y in answers),
-        )
+    def apply_answer(self, answer: Answer) -> Answer:
+        return self._answer(answer, back=False)
 
     def invert(self, answer: Answer) -> Answer:
         """A letter is mapped back; names stay."""
@@ -92,39 +80,17 @@ class DiagnosisTransform:
         return LETTERS[self.options[place] if back else self.options.index(place)]
 
 
-def check_kinds(kinds: Sequence[str]) -> None:
-    """Raises ValueError at a kind that this domain does not have."""
-    for kind in kinds:
-        if kind not in KINDS:
-            near = difflib.get_close_matches(kind, KINDS, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(KINDS)}"
-            raise ValueError(f"diagnosis: no transform is called {kind!r}, {hint}")
-
-
 def random_transform(kinds: Sequence[str], task: Task, rng: np.random.Generator) -> DiagnosisTransform:
     """Draws one. Options are reordered in choice mode only, and where there are four."""
-    cases = [problem_of(x, Case) for x in (*(x for x, _ in task.demos), *task.queries)]
-    options, findings, order = (), None, ()
+    cases = problems_of(task, Case)
+    options, findings = (), None
     if "options" in kinds and all(c.mode == "choice" and len(c.options) == len(LETTERS) for c in cases):
         options = tuple(rng.permutation(len(LETTERS)).tolist())
     if "findings" in kinds:
         findings = int(rng.integers(2**31))
-    if "order" in kinds and len(task.demos) > 1:
-        order = tuple(rng.permutation(len(task.demos)).tolist())
-    return DiagnosisTransform(options, findings, order)
+    return DiagnosisTransform(options, findings, draw_order(kinds, task, rng))
 
 
 def make_views(kinds: Sequence[str], task: Task, count: int, rng: np.random.Generator) -> list[DiagnosisTransform]:
     """Identity first; at most `count`, none twice."""
-    views = [DiagnosisTransform()]
-    seen = {(*task.queries, *(x for x, _ in task.demos))}
-    for _ in range(20 * count):
-        if len(views) >= count:
-            break
-        view = random_transform(kinds, task, rng)
-        changed = view.apply(task.hide_answers())
-        texts = (*changed.queries, *(x for x, _ in changed.demos))
-        if texts not in seen:
-            seen.add(texts)
-            views.append(view)
-    return views[:count]
+    return distinct_views(DiagnosisTransform(), lambda _: random_transform(kinds, task, rng), task, count)

@@ -11,19 +11,18 @@ from typing import Any
 import numpy as np
 
 from ttt_jax.config import TasksConfig
-from ttt_jax.evaluate.intervals import wilson
+from ttt_jax.evaluate.intervals import proportion
 from ttt_jax.tasks.graphs.answers import Answer, normal, problem_of_truth, read_boxed, right, truth
 from ttt_jax.tasks.graphs.graph import GraphError
-from ttt_jax.tasks.graphs.questions import QUESTIONS, read_problem
-from ttt_jax.tasks.graphs.sets import GraphOptions, make_tasks
-from ttt_jax.tasks.graphs.transforms import GraphTransform, check_kinds, make_views, random_transform
-from ttt_jax.tasks.problem_text import ProblemText
-from ttt_jax.tasks.source import parse_source
-from ttt_jax.tasks.task import Augmenter, LoadedTasks, Refused, Task, Transform
-from ttt_jax.tasks.text import TextDomain
+from ttt_jax.tasks.graphs.questions import QUESTIONS, GraphProblem, read_problem
+from ttt_jax.tasks.graphs.sets import GraphOptions, draw_task, make_tasks
+from ttt_jax.tasks.graphs.transforms import KINDS, GraphTransform, make_views, random_transform
+from ttt_jax.tasks.problem_domain import ProblemDomain
+from ttt_jax.tasks.problem_text import ProblemText, with_steps
+from ttt_jax.tasks.task import LoadedTasks, Refused, Task
 
 
-class GraphsDomain(TextDomain):
+class GraphsDomain(ProblemDomain):
     """Thirteen questions.
 
     Inputs are `ProblemText`s of a `GraphProblem`. An answer is text in normal
@@ -33,16 +32,17 @@ class GraphsDomain(TextDomain):
     """
 
     name = "graphs"
-    one_line = False
+    problem = GraphProblem
+    kinds = KINDS
+    options = GraphOptions
+    make_tasks = staticmethod(make_tasks)
+    draw_task = staticmethod(draw_task)
     max_answer_tokens = 768
 
-    def read(self, config: TasksConfig) -> LoadedTasks:
-        """All tasks of `config.path` ({"id", "problem": text}, zero-shot) or else of `config.source` (generated)."""
-        if config.path is None:
-            options = parse_source(config.source, self.name, GraphOptions)
-            return LoadedTasks(config.source, tuple(make_tasks(options)))
+    def read_path(self, config: TasksConfig) -> LoadedTasks:
+        """Lines of {"id", "problem": text}, zero-shot."""
         tasks, refused = [], []
-        path = Path(config.path)
+        path = Path(config.path or "")
         try:
             lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         except OSError as error:
@@ -56,10 +56,13 @@ class GraphsDomain(TextDomain):
         return "Answer each question about its graph. Put the final answer in \\boxed{}.\n\n"
 
     def question(self, query: str, alone: bool = False) -> str:
-        return f"{query}\n{'Show your steps, one a line.' if alone else 'Answer:'}\n"
+        return f"{query}\n{'Show your steps, one a line.' if alone or with_steps(query) else 'Answer:'}\n"
 
     def answer_text(self, answer: Answer) -> str:
         return f"\\boxed{{{answer['answer'] if isinstance(answer, dict) else answer}}}"
+
+    def traced(self, trace: Sequence[str], answer: Answer) -> Answer:
+        return trace[-1].removeprefix("answer = ")
 
     def parse_text(self, text: str) -> str | None:
         return read_boxed(text)
@@ -76,9 +79,6 @@ class GraphsDomain(TextDomain):
     def key(self, answer: Answer) -> str:
         return normal(answer["answer"] if isinstance(answer, dict) else answer)
 
-    def to_json(self, answer: Answer) -> Any:
-        return answer
-
     def from_json(self, value: Any) -> Answer:
         """Raises ValueError where the value is neither text nor a truth."""
         if isinstance(value, dict):
@@ -88,16 +88,13 @@ class GraphsDomain(TextDomain):
             raise ValueError(f"graphs: {value!r} is no answer: expected text")
         return value
 
-    def transform(self, kinds: Sequence[str], task: Task, rng: np.random.Generator) -> GraphTransform:
-        check_kinds(kinds)
+    def draw_transform(self, kinds: Sequence[str], task: Task, rng: np.random.Generator) -> GraphTransform:
         return random_transform(kinds, task, rng)
 
-    def views(self, kinds: Sequence[str], task: Task, count: int, rng: np.random.Generator) -> list[Transform]:
-        check_kinds(kinds)
-        return list(make_views(kinds, task, count, rng))
-
-    def augmenter(self, name: str, task: Task, rng: np.random.Generator) -> Augmenter:
-        raise ValueError(f"graphs: no augmenter is called {name!r}: every change of a problem is invertible")
+    def draw_views(
+        self, kinds: Sequence[str], task: Task, count: int, rng: np.random.Generator
+    ) -> list[GraphTransform]:
+        return make_views(kinds, task, count, rng)
 
     def measure(self, tasks: Sequence[Task], answers: Mapping[str, Sequence[Answer | None]]) -> dict[str, Any]:
         """Accuracy and no-answer rate of every question, of those in and out of training, and of all.
@@ -117,8 +114,8 @@ class GraphsDomain(TextDomain):
                     groups[group].append(score)
         return {
             group: {
-                "accuracy": _proportion([ok for ok, _ in scores]),
-                "no_answer": _proportion([missing for _, missing in scores]),
+                "accuracy": proportion([ok for ok, _ in scores]),
+                "no_answer": proportion([missing for _, missing in scores]),
             }
             for group, scores in groups.items()
         }
@@ -143,8 +140,3 @@ def _read_task(line: str, file: str, place: int) -> Task | Refused:
     if given is not None and not right(problem, normal(str(given))):
         return Refused(file, id_, "answer", f"{given!r} is wrong, {answer['answer']!r} is right")
     return Task(id_, (), (ProblemText(problem),), (answer,))
-
-
-def _proportion(values: Sequence[bool]) -> dict[str, float]:
-    low, high = wilson(sum(values), len(values))
-    return {"value": sum(values) / len(values), "low": low, "high": high, "n": len(values)}

@@ -36,6 +36,8 @@ class GraphOptions:
     seed: int = 0
     convention: str = "none"
     """`latent`: each task has a notation of its own, which only its demos reveal."""
+    steps: bool = False
+    """Answers are asked for, and demos shown, with the steps that lead to them."""
 
     def __post_init__(self):
         train = self.split == "train"
@@ -72,6 +74,11 @@ def make_tasks(options: GraphOptions) -> list[Task]:
     return [make_task(options, name, i) for name in options.questions for i in range(options.each)]
 
 
+def draw_task(options: GraphOptions, index: int) -> Task:
+    """Task `index` of endlessly many, question by question in turn."""
+    return make_task(options, options.questions[index % len(options.questions)], index // len(options.questions))
+
+
 def make_task(options: GraphOptions, question: str, index: int) -> Task:
     """One task: problems of one question, size, family and convention."""
     shape = f"{options.demos}+{options.queries}-{options.convention}"
@@ -90,7 +97,7 @@ def make_task(options: GraphOptions, question: str, index: int) -> Task:
             break
     else:
         raise ValueError(f"graphs: {_TRIES} draws gave no {options.demos + options.queries} distinct {question} tasks")
-    pairs = [(ProblemText(p), truth(p)) for p in problems]
+    pairs = [(ProblemText(p, options.steps), truth(p)) for p in problems]
     queries, answers = zip(*pairs[options.demos :], strict=True)
     id_ = f"graphs-{options.split}-{question}-{nodes}-{family}-{shape}-{options.seed}-{index}"
     return Task(id_, tuple(pairs[: options.demos]), queries, answers)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from ttt_jax.tasks.graphs.answers import Answer, normal, problem_of_truth, truth
 from ttt_jax.tasks.graphs.questions import QUESTIONS, GraphProblem, write_value
-from ttt_jax.tasks.problem_text import ProblemText, problem_of
+from ttt_jax.tasks.problem_text import problem_of
+from ttt_jax.tasks.problem_transform import ProblemTransform, distinct_views, draw_order, problems_of
 from ttt_jax.tasks.task import Task, keyed_rng
 
 KINDS = ("nodes", "edges", "order")
@@ -19,7 +18,7 @@ KINDS = ("nodes", "edges", "order")
 
 
 @dataclass(frozen=True)
-class GraphTransform:
+class GraphTransform(ProblemTransform):
     """One change, the same for all problems of a task.
 
     Attributes:
@@ -29,19 +28,17 @@ class GraphTransform:
       order: demo `order[i]` comes i-th; empty for the order as given.
     """
 
+    kind = GraphProblem
     task: str
     labels: tuple[int, ...] = ()
     edges: int | None = None
     order: tuple[int, ...] = ()
 
-    @property
-    def name(self) -> str:
+    def parts(self) -> list[str]:
         parts = [f"nodes({','.join(map(str, self.labels))})"] if self.labels else []
         if self.edges is not None:
             parts.append(f"edges({self.edges})")
-        if self.order:
-            parts.append(f"order({','.join(map(str, self.order))})")
-        return "+".join(parts) or "identity"
+        return parts
 
     @property
     def group(self) -> str:
@@ -57,22 +54,10 @@ class GraphTransform:
             graph = replace(graph, edges=tuple(graph.edges[i] for i in order.tolist()))
         return replace(problem, graph=graph, args=args)
 
-    def apply(self, task: Task) -> Task:
-        def text(x: Any) -> ProblemText:
-            return ProblemText(self.apply_problem(problem_of(x, GraphProblem)))
-
-        def answer(y: Answer) -> Answer:
-            if isinstance(y, dict):
-                return truth(self.apply_problem(problem_of_truth(y)))
-            return _rename(self.task, y, self.labels)
-
-        demos = [(text(x), answer(y)) for x, y in task.demos]
-        return replace(
-            task,
-            demos=tuple(demos[i] for i in self.order) if self.order else tuple(demos),
-            queries=tuple(map(text, task.queries)),
-            answers=None if task.answers is None else tuple(map(answer, task.answers)),
-        )
+    def apply_answer(self, answer: Answer) -> Answer:
+        if isinstance(answer, dict):
+            return truth(self.apply_problem(problem_of_truth(answer)))
+        return _rename(self.task, answer, self.labels)
 
     def invert(self, answer: Answer) -> Answer:
         """An answer of the changed task back in the task as given; what is no list of its nodes stays as it is."""
@@ -101,40 +86,19 @@ def _rename(task: str, answer: str, labels: Sequence[int]) -> str:
     return write_value(sorted(nodes) if kind == "nodes" else nodes)
 
 
-def check_kinds(kinds: Sequence[str]) -> None:
-    """Raises ValueError at a kind that this domain does not have."""
-    for kind in kinds:
-        if kind not in KINDS:
-            near = difflib.get_close_matches(kind, KINDS, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(KINDS)}"
-            raise ValueError(f"graphs: no transform is called {kind!r}, {hint}")
-
-
 def random_transform(kinds: Sequence[str], task: Task, rng: np.random.Generator) -> GraphTransform:
     """Draws one. Nodes are renumbered where all graphs of the task have as many."""
-    problems = [problem_of(x, GraphProblem) for x in (*(x for x, _ in task.demos), *task.queries)]
+    problems = problems_of(task, GraphProblem)
     sizes = {problem.graph.nodes for problem in problems}
-    labels, edges, order = (), None, ()
+    labels, edges = (), None
     if "nodes" in kinds and len(sizes) == 1:
         labels = tuple(rng.permutation(sizes.pop()).tolist())
     if "edges" in kinds:
         edges = int(rng.integers(2**31))
-    if "order" in kinds and len(task.demos) > 1:
-        order = tuple(rng.permutation(len(task.demos)).tolist())
-    return GraphTransform(problems[0].task, labels, edges, order)
+    return GraphTransform(problems[0].task, labels, edges, draw_order(kinds, task, rng))
 
 
 def make_views(kinds: Sequence[str], task: Task, count: int, rng: np.random.Generator) -> list[GraphTransform]:
     """Identity first; at most `count`, none twice."""
-    views = [GraphTransform(problem_of(task.queries[0], GraphProblem).task)]
-    seen = {(*task.queries, *(x for x, _ in task.demos))}
-    for _ in range(20 * count):
-        if len(views) >= count:
-            break
-        view = random_transform(kinds, task, rng)
-        changed = view.apply(task.hide_answers())
-        texts = (*changed.queries, *(x for x, _ in changed.demos))
-        if texts not in seen:
-            seen.add(texts)
-            views.append(view)
-    return views[:count]
+    identity = GraphTransform(problem_of(task.queries[0], GraphProblem).task)
+    return distinct_views(identity, lambda _: random_transform(kinds, task, rng), task, count)

@@ -37,11 +37,11 @@ Ada in house 3. Clue 4 gives Ada the carrot cake, which leaves plum for Cleo.", 
 """
 
 
-def template(puzzle: Puzzle) -> str:
-    """The JSON that an answer fills in."""
+def template(puzzle: Puzzle, reasoning: bool = True) -> str:
+    """The JSON that an answer fills in, with room for the reasoning where it is to stand inside."""
     house = {attribute.name: "___" for attribute in puzzle.attributes}
     houses = {f"House {h + 1}": house for h in range(puzzle.houses)}
-    return json.dumps({"reasoning": "___", "solution": houses}, ensure_ascii=False)
+    return json.dumps({**({"reasoning": "___"} if reasoning else {}), "solution": houses}, ensure_ascii=False)
 
 
 def write_answer(answer: Answer) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ttt_jax.evaluate.intervals import bootstrap_mean, wilson
+from ttt_jax.evaluate.intervals import mean, proportion
 from ttt_jax.tasks.zebra.answers import Answer, normal
 from ttt_jax.tasks.zebra.puzzle import LEVELS, level, search_space
 
@@ -52,15 +51,9 @@ def rates(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
         if not of:
             continue
         share = [s.right / s.cells for s in of]
-        low, high = bootstrap_mean(share)
         found[name] = {
-            "puzzle": _proportion([s.solved for s in of]),
-            "cell": {"value": math.fsum(share) / len(of), "low": low, "high": high, "n": len(of)},
-            "no_answer": _proportion([not s.answered for s in of]),
+            "puzzle": proportion([s.solved for s in of]),
+            "cell": mean(share),
+            "no_answer": proportion([not s.answered for s in of]),
         }
     return found
-
-
-def _proportion(values: Sequence[bool]) -> dict[str, float]:
-    low, high = wilson(sum(values), len(values))
-    return {"value": sum(values) / len(values), "low": low, "high": high, "n": len(values)}

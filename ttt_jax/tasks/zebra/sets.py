@@ -51,6 +51,8 @@ class ZebraOptions:
     """A wording, or `any` for one drawn for each task."""
     convention: str = "none"
     """`latent`: each task renames relations in its own way, which only its demos reveal."""
+    steps: bool = False
+    """Answers are asked for, and demos shown, with the steps that lead to them."""
 
     def __post_init__(self):
         own = size_splits()[self.split]
@@ -74,6 +76,11 @@ class ZebraOptions:
 def make_tasks(options: ZebraOptions, workers: int = 1) -> list[Task]:
     """The tasks of a source; task i of a size is the same whatever else is asked for."""
     return _map(_task, [(options, size, i) for size in options.sizes for i in range(options.each)], workers)
+
+
+def draw_task(options: ZebraOptions, index: int) -> Task:
+    """Task `index` of endlessly many, size by size in turn."""
+    return _task((options, options.sizes[index % len(options.sizes)], index // len(options.sizes)))
 
 
 def make_records(
@@ -108,7 +115,7 @@ def _task(key: tuple[ZebraOptions, str, int]) -> Task:
         convention = str(rng.choice(convention_splits()[options.split])) if options.convention == "latent" else ""
         wording = options.wording if options.wording != "any" else str(rng.choice(list(WORDINGS)))
         made = [_puzzle(attributes, rng, wording, convention) for _ in range(options.demos + options.queries)]
-        texts = [ProblemText(m.puzzle) for m in made]
+        texts = [ProblemText(m.puzzle, options.steps) for m in made]
         if len(set(texts)) == len(texts) and _revealed(made[: options.demos], made[options.demos :], convention):
             break
     else:

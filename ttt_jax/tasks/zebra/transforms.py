@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from ttt_jax.tasks.problem_text import ProblemText, problem_of
+from ttt_jax.tasks.problem_transform import ProblemTransform, distinct_views, draw_order, problems_of
 from ttt_jax.tasks.task import Task, keyed_rng
 from ttt_jax.tasks.zebra.answers import Answer
 from ttt_jax.tasks.zebra.puzzle import Clue, Puzzle
@@ -22,7 +20,7 @@ _SWAPPED = {"left_of": "right_of", "right_of": "left_of"}
 
 
 @dataclass(frozen=True)
-class ZebraTransform:
+class ZebraTransform(ProblemTransform):
     """One change, the same for all puzzles of a task.
 
     Attributes:
@@ -33,14 +31,14 @@ class ZebraTransform:
       order: demo `order[i]` comes i-th; empty for the order as given.
     """
 
+    kind = Puzzle
     values: tuple[tuple[str, str, str], ...] = ()
     attributes: tuple[str, ...] = ()
     clues: int | None = None
     mirror: int = 0
     order: tuple[int, ...] = ()
 
-    @property
-    def name(self) -> str:
+    def parts(self) -> list[str]:
         parts = ["mirror"] if self.mirror else []
         if self.values:
             parts.append("values(" + ",".join(f"{old}>{new}" for _, old, new in self.values if old != new) + ")")
@@ -48,46 +46,31 @@ class ZebraTransform:
             parts.append(f"attributes({','.join(self.attributes)})")
         if self.clues is not None:
             parts.append(f"clues({self.clues})")
-        if self.order:
-            parts.append(f"order({','.join(map(str, self.order))})")
-        return "+".join(parts) or "identity"
+        return parts
 
     @property
     def group(self) -> str:
         """Views from one side of the street vote together."""
         return "mirror" if self.mirror else "identity"
 
-    def apply_puzzle(self, puzzle: Puzzle) -> Puzzle:
+    def apply_problem(self, problem: Puzzle) -> Puzzle:
         renamed = {(name, old): new for name, old, new in self.values}
-        order = list(range(len(puzzle.attributes)))
+        order = list(range(len(problem.attributes)))
         if self.attributes:
-            order.sort(key=lambda i: self.attributes.index(puzzle.attributes[i].name))
+            order.sort(key=lambda i: self.attributes.index(problem.attributes[i].name))
         new_index = {old: new for new, old in enumerate(order)}
         attributes = []
         for i in order:
-            attribute = puzzle.attributes[i]
+            attribute = problem.attributes[i]
             names = tuple(renamed.get((attribute.name, value), value) for value in attribute.values)
             attributes.append(replace(attribute, values=names))
-        clues = [self._clue(clue, puzzle.houses, new_index) for clue in puzzle.clues]
+        clues = [self._clue(clue, problem.houses, new_index) for clue in problem.clues]
         if self.clues is not None:
             clues = [clues[i] for i in keyed_rng("clue order", self.clues, len(clues)).permutation(len(clues))]
-        return replace(puzzle, attributes=tuple(attributes), clues=tuple(clues))
+        return replace(problem, attributes=tuple(attributes), clues=tuple(clues))
 
     def apply_answer(self, answer: Answer) -> Answer:
-        """An answer of the task as given, in the changed task."""
         return self._answer(answer, {(name, old): new for name, old, new in self.values}, self.attributes)
-
-    def apply(self, task: Task) -> Task:
-        def text(x: Any) -> ProblemText:
-            return ProblemText(self.apply_puzzle(problem_of(x, Puzzle)))
-
-        demos = [(text(x), self.apply_answer(y)) for x, y in task.demos]
-        return replace(
-            task,
-            demos=tuple(demos[i] for i in self.order) if self.order else tuple(demos),
-            queries=tuple(map(text, task.queries)),
-            answers=None if task.answers is None else tuple(map(self.apply_answer, task.answers)),
-        )
 
     def invert(self, answer: Answer) -> Answer:
         """An answer of the changed task back in the task as given; cells that it does not know stay as they are."""
@@ -127,15 +110,6 @@ def _number(house: str) -> int:
     return int(found[1]) if found else 0
 
 
-def check_kinds(kinds: Sequence[str]) -> None:
-    """Raises ValueError at a kind that this domain does not have."""
-    for kind in kinds:
-        if kind not in KINDS:
-            near = difflib.get_close_matches(kind, KINDS, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(KINDS)}"
-            raise ValueError(f"zebra: no transform is called {kind!r}, {hint}")
-
-
 def random_transform(
     kinds: Sequence[str], task: Task, rng: np.random.Generator, mirror: bool | None = None
 ) -> ZebraTransform:
@@ -143,11 +117,11 @@ def random_transform(
 
     Only a task whose puzzles have the same number of houses has a mirror image.
     """
-    puzzles = [problem_of(x, Puzzle) for x in (*(x for x, _ in task.demos), *task.queries)]
+    puzzles = problems_of(task, Puzzle)
     attributes = {a.name: sorted({v for p in puzzles for b in p.attributes if b.name == a.name for v in b.values})
                   for p in puzzles for a in p.attributes}  # fmt: skip
     values: list[tuple[str, str, str]] = []
-    names, clues, order = (), None, ()
+    names, clues = (), None
     if "values" in kinds:
         for name, of in attributes.items():
             values += [(name, of[i], of[k]) for i, k in enumerate(rng.permutation(len(of)))]
@@ -159,22 +133,13 @@ def random_transform(
     side = bool(rng.integers(2)) if mirror is None else mirror
     sizes = {puzzle.houses for puzzle in puzzles}
     houses = sizes.pop() if "mirror" in kinds and side and len(sizes) == 1 else 0
-    if "order" in kinds and len(task.demos) > 1:
-        order = tuple(rng.permutation(len(task.demos)).tolist())
-    return ZebraTransform(tuple(values), names, clues, houses, order)
+    return ZebraTransform(tuple(values), names, clues, houses, draw_order(kinds, task, rng))
 
 
 def make_views(kinds: Sequence[str], task: Task, count: int, rng: np.random.Generator) -> list[ZebraTransform]:
     """Identity first, then by turns from either side of the street; at most `count`, none twice."""
-    views = [ZebraTransform()]
-    seen = {tuple(views[0].apply(task).queries) + tuple(x for x, _ in task.demos)}
-    for attempt in range(20 * count):
-        if len(views) >= count:
-            break
-        view = random_transform(kinds, task, rng, mirror=attempt % 2 == 0)
-        shown = view.apply(task)
-        texts = tuple(shown.queries) + tuple(x for x, _ in shown.demos)
-        if texts not in seen:
-            seen.add(texts)
-            views.append(view)
-    return views[:count]
+
+    def draw(attempt: int) -> ZebraTransform:
+        return random_transform(kinds, task, rng, mirror=attempt % 2 == 0)
+
+    return distinct_views(ZebraTransform(), draw, task, count)
