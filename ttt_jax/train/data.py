@@ -25,6 +25,9 @@ from ttt_jax.train.rules import Rule, draw_rule
 # What part a token plays in the loss; the values of `Batch.roles`.
 NO_LOSS, INPUT_ROLE, FIRST_OUTPUT, MIDDLE_OUTPUT, LAST_OUTPUT = range(5)
 
+# The arrays of a batch that go to the device, uint8[rows, length] each.
+BATCH_ARRAYS = ("tokens", "rows", "cols", "roles")
+
 # Rows that are drawn again while they are too empty; the fullest of them is then taken.
 _MAX_REDRAWS = 6
 
@@ -57,7 +60,7 @@ class Batch:
         return self.tokens.shape[1]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return {"tokens": self.tokens, "rows": self.rows, "cols": self.cols, "roles": self.roles}
+        return {name: getattr(self, name) for name in BATCH_ARRAYS}
 
 
 def batch_length(config: ReArcConfig, seed: int, step: int) -> int:

@@ -17,7 +17,7 @@ from ttt_jax.train.metrics import MetricsLog
 class Progress:
     """Averages over `config.log_every` steps, then prints and records.
 
-    Rates leave out the time of compiling, evaluating and saving. `wait` is the
+    Rates leave out the time of evaluating and saving. `wait` is the
     share of time that the accelerator stood idle for want of data (an upper
     bound: the time of a fetch counts whole once the device has run dry).
     """
@@ -28,7 +28,6 @@ class Progress:
         self._config, self._log, self._schedule = config, log, schedule
         self._step: int = meta["step"]
         self._tokens: int = meta["tokens"]
-        self._compiled: set[int] = set()
         self._began = time.monotonic() - 60 * meta["minutes"]
         self._start_window(self._step)
 
@@ -40,23 +39,6 @@ class Progress:
         self._window_step, self._window_began = step, time.monotonic()
         self._paused = self._waited = self._loss = self._grad_norm = self._cpu = 0.0
         self._real = self._padded = self._failed = self._pairs = 0
-
-    def first_of(self, batch: Batch) -> bool:
-        """Whether no batch of this length has been compiled for yet."""
-        return batch.length not in self._compiled
-
-    @contextmanager
-    def compiling(self, batch: Batch) -> Iterator[None]:
-        """Around a step; says so where it compiles for a new length."""
-        if not self.first_of(batch):
-            yield
-            return
-        began = time.monotonic()
-        print(f"compiling the update for {batch.tokens.shape[0]} x {batch.length} tokens ...", flush=True)
-        with self.paused():
-            yield
-        self._compiled.add(batch.length)
-        print(f"  compiled and run in {time.monotonic() - began:.1f} s", flush=True)
 
     @contextmanager
     def fetching(self, in_flight: jax.Array) -> Iterator[None]:

@@ -6,6 +6,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -20,7 +21,7 @@ from ttt_jax.model.decoder import Decoder
 from ttt_jax.model.io import load_config, load_params, parameter_count, resolve, save_model
 from ttt_jax.train.checkpoint import Checkpoints, claim_run_dir
 from ttt_jax.train.config import ReArcConfig, TrainConfig
-from ttt_jax.train.data import FIRST_OUTPUT, INPUT_ROLE, NO_LOSS, Batch, make_batch
+from ttt_jax.train.data import BATCH_ARRAYS, FIRST_OUTPUT, INPUT_ROLE, NO_LOSS, Batch, make_batch
 from ttt_jax.train.evaluate import eval_batches, evaluate, make_last_pair_scores
 from ttt_jax.train.metrics import MetricsLog
 from ttt_jax.train.progress import Progress
@@ -77,10 +78,10 @@ def train(config: TrainConfig, stop: Callable[[], bool] = lambda: False) -> Stat
         f"{jax.device_count()} x {jax.devices()[0].device_kind}, {config.workers} data workers",
         flush=True,
     )
+    expand_batch = partial(expand, role_weights=role_weights(config.data))
+    train_steps = compile_by_length(make_train_step(config, model, expand_batch), state, config.data, split)
     log = MetricsLog(run_dir, step)
     progress = Progress(config, meta, log, make_schedule(config.optimizer, config.steps))
-    expand_batch = partial(expand, role_weights=role_weights(config.data))
-    train_step = make_train_step(config, model, expand_batch)
     scores = make_last_pair_scores(model, expand_batch)
 
     def fetch() -> tuple[Batch, dict[str, jax.Array]]:
@@ -112,11 +113,8 @@ def train(config: TrainConfig, stop: Callable[[], bool] = lambda: False) -> Stat
         upcoming = fetch()
         while step < config.steps:
             batch, arrays = upcoming
-            with progress.compiling(batch):
-                state, metrics = train_step(state, arrays)
-                step += 1
-                if progress.first_of(batch):
-                    jax.block_until_ready(metrics)
+            state, metrics = train_steps[batch.length](state, arrays)
+            step += 1
             pending.append((step, batch, metrics))
             with progress.fetching(metrics["loss"]):  # while the device is at work on the step just dispatched
                 upcoming = fetch()
@@ -155,6 +153,23 @@ def make_train_step(config: TrainConfig, model: Decoder, expand_batch: Callable[
         return State(train, ema), metrics
 
     return jax.jit(train_step, donate_argnums=0)
+
+
+def compile_by_length(train_step: Any, state: State, data: ReArcConfig, split: NamedSharding) -> dict[int, Any]:
+    """The jitted step compiled for every length that batches have, all at once: with more cores no slower than one."""
+    lengths = sorted({n for n, p in zip(data.lengths, data.length_probabilities, strict=True) if p > 0})
+    sizes = ", ".join(f"{data.rows(length)} x {length}" for length in lengths)
+    print(f"compiling the update for {sizes} tokens ...", flush=True)
+    began = time.monotonic()
+
+    def compile_one(length: int) -> Any:
+        shape = jax.ShapeDtypeStruct((data.rows(length), length), jnp.uint8, sharding=split)
+        return train_step.lower(state, dict.fromkeys(BATCH_ARRAYS, shape)).compile()
+
+    with ThreadPoolExecutor(len(lengths)) as pool:
+        compiled = dict(zip(lengths, pool.map(compile_one, lengths), strict=True))
+    print(f"  compiled in {time.monotonic() - began:.1f} s", flush=True)
+    return compiled
 
 
 def initial_state(config: TrainConfig, model: Decoder) -> State:
