@@ -190,6 +190,25 @@ class SelectConfig:
 
 
 @dataclass(frozen=True)
+class MeshConfig:
+    """How the devices of a process share the work; -1 takes what the others leave (ttt_jax/runtime/mesh.py)."""
+
+    task: int = -1
+    """Devices with tasks of their own and the whole base."""
+    fsdp: int = 1
+    """Devices with tasks of their own that split the base and gather each layer when it is used."""
+    tensor: int = 1
+    """Devices that share the work of a task: heads, MLP and vocabulary are split."""
+
+    def __post_init__(self) -> None:
+        sizes = (self.task, self.fsdp, self.tensor)
+        if any(size < 1 and size != -1 for size in sizes) or sizes.count(-1) > 1:
+            raise ValueError(
+                f"task {self.task}, fsdp {self.fsdp}, tensor {self.tensor}: each must be at least 1, one may be -1"
+            )
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """One run of scripts/ttt.py: tasks in, ranked answers and metrics out."""
 
@@ -212,6 +231,8 @@ class RunConfig:
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     select: SelectConfig = field(default_factory=SelectConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    """`adapt.slots` and `decode.slots` count for each device (each `mesh.tensor` group of devices)."""
 
     def __post_init__(self) -> None:
         if not self.arms:

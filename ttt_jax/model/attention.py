@@ -1,15 +1,34 @@
 """The one attention function, behind which the kernels live."""
 
-from typing import Literal
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
+from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
+Kernel = Literal["cudnn", "splash", "xla"]
 
-def kernel_name(dtype, head_dim: int) -> Literal["cudnn", "xla"]:
-    """The kernel that causal attention without a mask runs on here: `cudnn` or `xla`."""
-    on_gpu = jax.default_backend() == "gpu"
+# Rows and columns of scores that splash attention holds at a time; sequences are padded to whole lanes.
+SPLASH_BLOCK, LANES = 512, 128
+
+
+def kernel_name(dtype: Any, head_dim: int) -> Kernel:
+    """The kernel that causal attention runs on here: `cudnn`, `splash` (Pallas, TPU) or `xla`.
+
+    Here is the mesh around the call, else the default backend. cudnn has no segments and gives way to xla there.
+    """
+    platform = _platform()
+    if platform == "tpu":
+        return "splash"
+    # The name of the platform is gpu for a backend and may be cuda for a device.
+    on_gpu = platform in ("gpu", "cuda")
     return "cudnn" if on_gpu and dtype == jnp.bfloat16 and head_dim % 8 == 0 and head_dim <= 128 else "xla"
 
 
@@ -19,18 +38,96 @@ def causal_attention(
     v: Float[Array, "batch length kv_heads head_dim"],
     segments: Int[Array, "batch length"] | None = None,
     window: int | None = None,
+    batch_axes: tuple[str, ...] = (),
 ) -> Float[Array, "batch length heads head_dim"]:
     """Each position attends to itself and earlier ones.
 
     Within its own segment where segments are given, and to the last `window`
-    positions (itself included) where that is given.
+    positions (itself included) where that is given. Under a mesh, heads are
+    split over `tensor`, and the batch over `batch_axes`; mapped over tasks
+    (`vmap` with their mesh axes as `spmd_axis_name`) these are split by vmap.
     """
+    kernel = kernel_name(q.dtype, q.shape[-1])
+    if kernel == "splash":
+        return _on_each_device(splash_attention, batch_axes)(q, k, v, segments, window)
+    if segments is not None:
+        kernel = "xla"
     reach = None if window is None else (window - 1, 0)
-    kernel = kernel_name(q.dtype, q.shape[-1]) if segments is None else "xla"
     same = None if segments is None else segments[:, None, :, None] == segments[:, None, None, :]
     return jax.nn.dot_product_attention(
         q, k, v, mask=same, is_causal=True, local_window_size=reach, implementation=kernel
     )
+
+
+def splash_attention(
+    q: Float[Array, "batch length heads head_dim"],
+    k: Float[Array, "batch length kv_heads head_dim"],
+    v: Float[Array, "batch length kv_heads head_dim"],
+    segments: Int[Array, "batch length"] | None = None,
+    window: int | None = None,
+    interpret: bool = False,
+) -> Float[Array, "batch length heads head_dim"]:
+    """`causal_attention` on the Pallas kernel that jax has for TPUs, on one device.
+
+    Blocks of scores above the diagonal, or before the window, are never
+    computed. Lengths are padded to a multiple of 128. A head_dim of 64 goes in
+    as it is: in the kernel's tiles half of the 128 lanes is empty, in HBM it is
+    dense along the other axes. `interpret` runs it on any machine, slowly.
+    """
+    length, heads = q.shape[1], q.shape[2]
+    padded = -(-length // LANES) * LANES
+    pad = ((0, 0), (0, padded - length), (0, 0), (0, 0))
+    q, k, v = (jnp.pad(x, pad) for x in (q * q.shape[-1] ** -0.5, k, v))
+    if segments is not None:
+        segments = jnp.pad(segments, pad[:2], constant_values=-1)
+    kernel = _splash_kernel(padded, heads, window, interpret)
+
+    def one_row(q_LxHxE, k_LxKxE, v_LxKxE, segments_L):
+        ids = None if segments_L is None else splash.SegmentIds(segments_L, segments_L)
+        by_head = (x.swapaxes(0, 1) for x in (q_LxHxE, k_LxKxE, v_LxKxE))
+        return kernel(*by_head, segment_ids=ids).swapaxes(0, 1)
+
+    return jax.vmap(one_row)(q, k, v, segments)[:, :length]
+
+
+@lru_cache
+def _splash_kernel(length: int, heads: int, window: int | None, interpret: bool) -> Any:
+    shape = (length, length)
+    mask = masks.CausalMask(shape) if window is None else masks.LocalMask(shape, (window - 1, 0), 0)
+    block = math.gcd(length, SPLASH_BLOCK)
+    sizes = splash.BlockSizes(
+        block_q=block, block_kv=block, block_kv_compute=block,
+        block_q_dkv=block, block_kv_dkv=block, block_kv_dkv_compute=block, use_fused_bwd_kernel=True,
+    )  # fmt: skip
+    # Its tables are made here and now, as constants, whatever is being traced around it.
+    with jax.ensure_compile_time_eval():
+        return splash.make_splash_mha(
+            masks.MultiHeadMask([mask] * heads), block_sizes=sizes, head_shards=1, q_seq_shards=1, interpret=interpret
+        )
+
+
+def _on_each_device(attend: Any, batch_axes: tuple[str, ...]) -> Any:
+    """Runs a kernel that XLA cannot split on each device's own rows and heads."""
+    if jax.sharding.get_abstract_mesh().empty:
+        return attend
+
+    def sharded(q, k, v, segments, window):
+        rows = batch_axes or None
+        of_heads, of_rows = PartitionSpec(rows, None, "tensor", None), PartitionSpec(rows, None)
+        local = jax.shard_map(
+            lambda *args: attend(*args, window),
+            in_specs=(of_heads, of_heads, of_heads, None if segments is None else of_rows),
+            out_specs=of_heads,
+            check_vma=False,
+        )
+        return local(q, k, v, segments)
+
+    return sharded
+
+
+def _platform() -> str:
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return jax.default_backend() if device is None else device.platform
 
 
 def cached_attention(
