@@ -1,37 +1,63 @@
-"""Decoding the many queries of one task: what their prompts have in common is read once.
+"""Decoding tasks of many queries: what the prompts of a view have in common is read once, and kept once.
 
 The prompts of a view begin with the same demonstrations. Their common tokens
-go through the model once, `read_prefix`; every query then starts from a copy of
-those keys and values and reads only its own tokens, `read_suffixes`. What
-follows is `generate.decode_chunk`. The results are those of `decode_candidates`
-but for rounding. Shapes: V views, R rows (queries x views x samples), P prefix
+go through the model once, `read_prefix`; every query then reads only its own
+tokens, `read_suffixes`, attending to those keys and values, of which all rows
+have one copy. What follows is `generate.decode_chunk`. The results are those of
+`decode_candidates` but for rounding. Shapes: T views of tasks side by side
+(each with its own prefix and adapter), R rows (queries x samples), P prefix
 length, L suffix length, N longest answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, UInt32
+from jaxtyping import Array, UInt32
 
 from ttt_jax.config import DecodeConfig
 from ttt_jax.decode.candidate import Candidate
 from ttt_jax.decode.candidates import candidates_of, row_keys, take_slots
-from ttt_jax.decode.generate import DecodeState, Prompts, Rules, begin, finish
+from ttt_jax.decode.generate import DecodeState, Generated, Prompts, Rules, begin, finish
 from ttt_jax.decode.params import cast, variables
 from ttt_jax.decode.sampling import Sampling
 from ttt_jax.decode.views import View
-from ttt_jax.model.cache import Cache
+from ttt_jax.model.cache import Cache, Prefix
 from ttt_jax.model.decoder import Decoder
 from ttt_jax.tasks.task import Domain
 
 # Bytes of attention scores that suffixes may take at a time.
-SCORE_BYTES = 1 << 29
+SCORE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class SharedView:
+    """One view of a task: the prompts of all its queries.
+
+    Attributes:
+      task, index: which view of which of the tasks.
+      slot: the entry of the adapted variables that is the task's.
+      rows: the view as each query has it.
+      common: how many tokens the prompts begin with alike.
+    """
+
+    task: int
+    index: int
+    slot: int
+    rows: tuple[View, ...]
+    common: int
+
+    @property
+    def own(self) -> int:
+        """Tokens of the longest prompt after the common ones."""
+        return max(len(view.prompt) for view in self.rows) - self.common
 
 
 def decode_shared(
@@ -45,56 +71,67 @@ def decode_shared(
     seed: int,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> list[list[Candidate]]:
-    """Decodes every view of every query, task by task.
+    """Decodes every view of every query.
 
     Args:
       model, base, trainable, domain, seed, on_stage: as for `decode_candidates`.
       tasks: `(slot, views of each query)`: which entry of `trainable` belongs to the task. All queries of a
         task have the same transforms in the same order.
-      config: `slots` queries of a task go side by side.
-      lengths: prefixes and suffixes are padded to the smallest of these that fits.
+      config: `slots` queries, of one task or of several, go side by side.
+      lengths: the longest prefix of all tasks, and the suffixes of each, are padded to the smallest that fits.
 
     Returns:
       The candidates of each query, task after task.
     """
     base = cast(base, model.dtype)
-    sampling = Sampling(config.temperature, config.top_p)
-    rules = Rules(domain.syntax, domain.stop_tokens, domain.pad_token, sampling, config.grammar)
+    rules = Rules(
+        domain.syntax, domain.stop_tokens, domain.pad_token, Sampling(config.temperature, config.top_p), config.grammar
+    )
     longest = config.max_new_tokens or domain.max_answer_tokens
-    found: list[list[Candidate]] = []
-    for slot, queries in tasks:
-        adapted = None if trainable is None else cast(take_slots(trainable, np.array([slot])), model.dtype)
-        common = common_lengths(queries)
-        heads = [view.prompt for view in queries[0]]
-        P = _bucket(max(common), lengths)
-        L = _bucket(
-            max(len(v.prompt) - n for of_query in queries for v, n in zip(of_query, common, strict=True)), lengths
-        )
-        prefix = _pad([(h, 0, n) for h, n in zip(heads, common, strict=True)], len(heads), P, domain)
-        on_stage(f"reading {len(heads)} x {P} common tokens")
-        shared = read_prefix(model, base, adapted, prefix)
-        for start in range(0, len(queries), config.slots):
-            batch = queries[start : start + config.slots]
-            rows = [
-                (view.prompt, n, len(view.prompt))
-                for of_query in batch
-                for view, n in zip(of_query, common, strict=True)
-                for _ in range(config.samples)
-            ]
-            suffixes = _pad(rows, config.slots * config.views * config.samples, L, domain)
-            keys = row_keys(batch, config, seed)
-            count = suffixes.lengths.shape[1]
-            keys = np.zeros((1, count, 2), np.uint32) if keys is None else keys.reshape(1, count, 2)
-            room = min(config.chunk, longest - 1)
-            on_stage(f"reading {count} x {L} tokens after {P} common ones")
-            state = read_suffixes(
-                model, base, adapted, shared, prefix.lengths[0], suffixes, keys,
-                rules=rules, samples=config.samples, slots=P + L + room, longest=longest,
-            )  # fmt: skip
-            generated = finish(model, base, adapted, state, P + L, room, rules, on_stage)
-            by_query = generated.by_query(config.slots)
-            found += [candidates_of(of_query, by_query, q, config.samples, domain) for q, of_query in enumerate(batch)]
-    return found
+    room = min(config.chunk, longest - 1)
+    views = [
+        SharedView(i, v, slot, rows, common)
+        for i, (slot, queries) in enumerate(tasks)
+        for v, (rows, common) in enumerate(zip(zip(*queries, strict=True), common_lengths(queries), strict=True))
+    ]
+    # One prefix length and one number of rows for all, so that few shapes are compiled.
+    P = _bucket(max(view.common for view in views), lengths)
+    R = min(max(len(view.rows) for view in views), config.slots * config.views)
+    T = max(1, config.slots * config.views // R)
+    by_length: dict[int, list[SharedView]] = defaultdict(list)
+    for view in views:
+        by_length[_bucket(view.own, lengths)].append(view)
+
+    found: dict[tuple[int, int], list[list[Candidate]]] = {(view.task, view.index): [] for view in views}
+    for L, of_length in sorted(by_length.items()):
+        for batch in _batches(of_length, T):
+            slots = np.array([view.slot for view in batch] + [0] * (T - len(batch)))
+            adapted = None if trainable is None else cast(take_slots(trainable, slots), model.dtype)
+            on_stage(f"reading {T} x {P} common tokens")
+            prefix = read_prefix(model, base, adapted, _pad([_heads(batch)], (1, T, P), domain))
+            for start in range(0, max(len(view.rows) for view in batch), R):
+                rows = [view.rows[start : start + R] for view in batch]
+                suffixes = _pad(
+                    [_tails(of_view, view.common, config.samples) for of_view, view in zip(rows, batch, strict=True)],
+                    (T, R * config.samples, L),
+                    domain,
+                )
+                on_stage(f"reading {T} x {R * config.samples} x {L} tokens after {P} common ones")
+                state = read_suffixes(
+                    model, base, adapted, prefix, suffixes, _keys(rows, T, R, config, seed),
+                    rules=rules, slots=L + room, longest=longest,
+                )  # fmt: skip
+                generated = finish(model, base, adapted, state, L, room, rules, on_stage)
+                for t, (view, of_view) in enumerate(zip(batch, rows, strict=True)):
+                    own = Generated(*(x[t : t + 1] for x in generated)).by_query(R)
+                    found[view.task, view.index] += [
+                        candidates_of([row], own, q, config.samples, domain) for q, row in enumerate(of_view)
+                    ]
+    return [
+        [candidate for v in range(len(queries[q])) for candidate in found[i, v][q]]
+        for i, (_, queries) in enumerate(tasks)
+        for q in range(len(queries))
+    ]
 
 
 def common_lengths(queries: Sequence[Sequence[View]]) -> list[int]:
@@ -118,76 +155,80 @@ def read_tokens(queries: Sequence[Sequence[View]], samples: int) -> int:
 
 
 @partial(jax.jit, static_argnames="model")
-def read_prefix(model: Decoder, base: Any, adapted: Any | None, prefix: Prompts) -> tuple[Any, Any]:
-    """Keys and values of right-padded prefixes [1, V, P]: per layer [V, kv_heads, P, head_dim]."""
-    P = prefix.tokens.shape[-1]
-    first = None if adapted is None else jax.tree.map(lambda x: x[0], adapted)
+def read_prefix(model: Decoder, base: Any, adapted: Any | None, prompts: Prompts) -> Prefix:
+    """Keys and values of right-padded prefixes [1, T, P]: per layer [T, kv_heads, P, head_dim]."""
+    P = prompts.tokens.shape[-1]
 
-    def read(row):
+    def read(args):
+        of_task, tokens, positions = args
         cache = Cache.empty(model.config, 1, P, model.dtype)
-        tokens, positions = (x[None] for x in row)
-        _, cache = model.apply(variables(base, first), tokens, positions, None, cache, method="hidden")
+        _, cache = model.apply(variables(base, of_task), tokens[None], positions[None], None, cache, method="hidden")
         return jax.tree.map(lambda x: x[0], (cache.keys, cache.values))
 
-    return jax.lax.map(read, (prefix.tokens[0], prefix.positions[0]))
+    keys, values = jax.lax.map(read, (adapted, prompts.tokens[0], prompts.positions[0]))
+    return Prefix(keys, values, jnp.asarray(prompts.lengths[0]))
 
 
-@partial(jax.jit, static_argnames=("model", "rules", "samples", "slots", "longest"))
+@partial(jax.jit, static_argnames=("model", "rules", "slots", "longest"))
 def read_suffixes(
     model: Decoder,
     base: Any,
     adapted: Any | None,
-    shared: tuple[Any, Any],
-    prefix_lengths: Int[Array, " V"],
+    prefix: Prefix,
     suffixes: Prompts,
-    keys: UInt32[Array, "1 R 2"],
+    keys: UInt32[Array, "T R 2"],
     *,
     rules: Rules,
-    samples: int,
     slots: int,
     longest: int,
 ) -> DecodeState:
-    """Reads every row's own tokens after a copy of its view's prefix, and chooses its first token.
+    """Reads every row's own tokens after its view's prefix, and chooses its first token.
 
-    The cache has the prefix in slots 0 to P - 1, the suffix in P to P + L - 1, and room up to `slots`.
+    Args:
+      adapted: variables of each view, stacked along T, or None.
+      prefix: as `read_prefix` gives it.
+      suffixes: [T, R, L], right-padded.
+      keys: random keys of the rows.
+      rules, longest: as for `generate.prefill`.
+      slots: of each row's own cache, L and room for an answer.
     """
-    _, R, L = suffixes.tokens.shape
-    V, _, P, _ = shared[0][0].shape
+    T, R, L = suffixes.tokens.shape
+    P = prefix.keys[0].shape[-2]
     c = model.config
-    block = _block_rows(R, c.num_heads * L * (P + L) * 4)
-    view = (jnp.arange(R) // samples) % V
-    first = None if adapted is None else jax.tree.map(lambda x: x[0], adapted)
-    collections = variables(base, first)
-    last = jnp.maximum(suffixes.lengths[0] - 1, 0)
+    block = _block_rows(R, T * c.num_heads * L * (P + L) * 4)
+    last = jnp.maximum(suffixes.lengths - 1, 0)
+
+    def read(of_task, of_view, tokens, positions, last):
+        """A block of rows of one view."""
+        cache = Cache.empty(c, block, L, model.dtype).replace(prefix=of_view)
+        collections = variables(base, of_task)
+        hidden, cache = model.apply(collections, tokens, positions, None, cache, method="hidden")
+        hidden = jnp.take_along_axis(hidden, last[:, None, None], axis=1)
+        logits: Any = model.apply(collections, hidden, method="logits")
+        return logits[:, 0], cache.keys, cache.values
 
     def read_block(i, filled):
-        rows = partial(jax.lax.dynamic_slice_in_dim, start_index=i * block, slice_size=block)
-        of_view = rows(view)
-        room = [(0, 0), (0, 0), (0, L), (0, 0)]
-        layers = jax.tree.map(lambda x: jnp.pad(x[of_view], room), shared)
-        valid = jnp.arange(P + L)[None] < prefix_lengths[of_view][:, None]
-        cache = Cache(keys=layers[0], values=layers[1], valid=valid, length=jnp.asarray(P, jnp.int32))
-        tokens, positions = rows(suffixes.tokens[0]), rows(suffixes.positions[0])
-        hidden, cache = model.apply(collections, tokens, positions, None, cache, method="hidden")
-        hidden = jnp.take_along_axis(hidden, rows(last)[:, None, None], axis=1)
-        logits: Any = model.apply(collections, hidden, method="logits")
-        new = (logits[:, 0], cache.keys, cache.values)
+        rows = [
+            jax.lax.dynamic_slice_in_dim(x, i * block, block, axis=1)
+            for x in (suffixes.tokens, suffixes.positions, last)
+        ]
+        new = jax.vmap(read)(adapted, prefix, *rows)
         return jax.tree.map(
-            lambda old, x: jax.lax.dynamic_update_slice(old, x, (i * block, *[0] * (old.ndim - 1))), filled, new
+            lambda old, x: jax.lax.dynamic_update_slice(old, x, (0, i * block, *[0] * (old.ndim - 2))), filled, new
         )
 
-    empty = Cache.empty(c, R, slots, model.dtype)
-    logits = jnp.zeros((R, c.vocab_size), jnp.float32)
+    empty = jax.vmap(lambda _: Cache.empty(c, R, slots, model.dtype))(jnp.arange(T))
+    logits = jnp.zeros((T, R, c.vocab_size), jnp.float32)
     logits, layer_keys, layer_values = jax.lax.fori_loop(0, R // block, read_block, (logits, empty.keys, empty.values))
-    slot = jnp.arange(slots)[None]
-    read = (slot < prefix_lengths[view][:, None]) | ((slot >= P) & (slot < P + suffixes.lengths[0][:, None]))
     cache = Cache(
-        keys=jax.tree.map(lambda x: x[None], layer_keys),
-        values=jax.tree.map(lambda x: x[None], layer_values),
-        valid=read[None],
-        length=jnp.asarray(P + L, jnp.int32),
+        keys=layer_keys,
+        values=layer_values,
+        valid=jnp.arange(slots)[None, None] < suffixes.lengths[..., None],
+        length=jnp.asarray(L, jnp.int32),
+        # A copy: decoding takes its state over, and more rows may follow on the same prefix.
+        prefix=jax.tree.map(jnp.copy, prefix),
     )
-    return begin(cache, logits[None], suffixes, keys, rules, longest)
+    return begin(cache, logits, suffixes, keys, rules, longest)
 
 
 def _block_rows(rows: int, bytes_a_row: int) -> int:
@@ -199,14 +240,42 @@ def _bucket(length: int, lengths: Sequence[int]) -> int:
     return min(size for size in lengths if size >= length)
 
 
-def _pad(parts: Sequence[tuple[Any, int, int]], rows: int, length: int, domain: Domain) -> Prompts:
-    """Parts (sequence, from, to) of sequences as right-padded rows [1, rows, length]; missing rows have length 0."""
-    tokens = np.full((1, rows, length), domain.pad_token, np.int32)
-    positions = np.zeros((1, rows, length, domain.position_axes), np.int32)
-    lengths = np.zeros((1, rows), np.int32)
-    for row, (encoded, start, stop) in enumerate(parts):
-        size = stop - start
-        tokens[0, row, :size] = encoded.tokens[start:stop]
-        positions[0, row, :size] = encoded.positions[start:stop]
-        lengths[0, row] = size
+def _batches(views: Sequence[SharedView], size: int) -> Iterable[Sequence[SharedView]]:
+    return (views[start : start + size] for start in range(0, len(views), size))
+
+
+Part = tuple[Any, int, int]
+"""A sequence, from where to where."""
+
+
+def _heads(views: Sequence[SharedView]) -> list[Part]:
+    return [(view.rows[0].prompt, 0, view.common) for view in views]
+
+
+def _tails(rows: Sequence[View], common: int, samples: int) -> list[Part]:
+    return [(view.prompt, common, len(view.prompt)) for view in rows for _ in range(samples)]
+
+
+def _pad(parts: Sequence[Sequence[Part]], shape: tuple[int, int, int], domain: Domain) -> Prompts:
+    """Parts as right-padded rows of `shape`; missing rows have length 0."""
+    tokens = np.full(shape, domain.pad_token, np.int32)
+    positions = np.zeros((*shape, domain.position_axes), np.int32)
+    lengths = np.zeros(shape[:2], np.int32)
+    for t, of_view in enumerate(parts):
+        for row, (encoded, start, stop) in enumerate(of_view):
+            size = stop - start
+            tokens[t, row, :size] = encoded.tokens[start:stop]
+            positions[t, row, :size] = encoded.positions[start:stop]
+            lengths[t, row] = size
     return Prompts(tokens, positions, lengths)
+
+
+def _keys(rows: Sequence[Sequence[View]], T: int, R: int, config: DecodeConfig, seed: int) -> np.ndarray:
+    """Random keys of rows, uint32[T, R x samples, 2]; zeros for greedy decoding."""
+    keys = np.zeros((T, R * config.samples, 2), np.uint32)
+    one_view = replace(config, slots=R, views=1)
+    for t, of_view in enumerate(rows):
+        found = row_keys([[view] for view in of_view], one_view, seed)
+        if found is not None:
+            keys[t] = found.reshape(R * config.samples, 2)
+    return keys

@@ -130,18 +130,42 @@ def _platform() -> str:
     return jax.default_backend() if device is None else device.platform
 
 
+SharedPrefix = tuple[
+    Float[Array, "kv_heads slots head_dim"], Float[Array, "kv_heads slots head_dim"], Bool[Array, "rows length slots"]
+]
+"""Keys and values that all rows of a batch attend to, and which of them each position may see (rows: batch or 1)."""
+
+
 def cached_attention(
     q: Float[Array, "batch length heads head_dim"],
     keys: Float[Array, "batch kv_heads slots head_dim"],
     values: Float[Array, "batch kv_heads slots head_dim"],
     mask: Bool[Array, "batch length slots"],
+    prefix: SharedPrefix | None = None,
 ) -> Float[Array, "batch length heads head_dim"]:
-    """Attention of a few new positions to the slots of a cache that `mask` allows."""
+    """Attention of a few new positions to the slots of a cache that `mask` allows.
+
+    And to a prefix `(keys, values, mask)` that the rows have in common: all
+    rows' queries meet its keys in one product, which reads them once.
+    """
     batch, length, heads, head_dim = q.shape
     kv_heads = keys.shape[1]
     q = q.reshape(batch, length, kv_heads, heads // kv_heads, head_dim)
-    scores = jnp.einsum("blkgd,bksd->bkgls", q, keys, preferred_element_type=jnp.float32) * head_dim**-0.5
+    parts = [(_scores("blkgd,bksd->bkgls", q, keys, mask), "bkgls,bksd->blkgd", values)]
+    if prefix is not None:
+        keys, values, mask = prefix
+        parts.append((_scores("blkgd,ksd->bkgls", q, keys, mask), "bkgls,ksd->blkgd", values))
+    # One softmax over all parts, none of them joined into one array.
+    top = jnp.stack([scores.max(axis=-1, keepdims=True) for scores, _, _ in parts]).max(axis=0)
+    weights = [jnp.exp(scores - top) for scores, _, _ in parts]
+    total = sum(part.sum(axis=-1, keepdims=True) for part in weights)
+    out = jnp.zeros((), values.dtype)
+    for weight, (_, over_slots, values) in zip(weights, parts, strict=True):
+        out = out + jnp.einsum(over_slots, (weight / total).astype(values.dtype), values)
+    return out.reshape(batch, length, heads, head_dim)
+
+
+def _scores(product: str, q: jax.Array, keys: jax.Array, mask: jax.Array) -> jax.Array:
+    scores = jnp.einsum(product, q, keys, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
     # A finite floor: a row with nothing to attend to (padding) gets a uniform mean instead of NaN.
-    scores = jnp.where(mask[:, None, None], scores, jnp.finfo(jnp.float32).min)
-    weights = jax.nn.softmax(scores, axis=-1).astype(values.dtype)
-    return jnp.einsum("bkgls,bksd->blkgd", weights, values).reshape(batch, length, heads, head_dim)
+    return jnp.where(mask[:, None, None], scores, jnp.finfo(jnp.float32).min)

@@ -1,4 +1,4 @@
-"""The key-value cache: right-padded prompts, one common write index, a validity mask."""
+"""The key-value cache: right-padded prompts, one common write index, a validity mask, a prefix shared by all rows."""
 
 from __future__ import annotations
 
@@ -10,6 +10,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from ttt_jax.model.config import ModelConfig
+
+
+@flax.struct.dataclass
+class Prefix:
+    """Keys and values that all rows of a batch have in common, kept once.
+
+    Attributes:
+      keys, values: one [kv_heads, slots, head_dim] array per layer.
+      length: how many of the slots, the first ones, hold something.
+    """
+
+    keys: tuple[Float[Array, "kv_heads slots head_dim"], ...]
+    values: tuple[Float[Array, "kv_heads slots head_dim"], ...]
+    length: Int[Array, ""]
 
 
 @flax.struct.dataclass
@@ -29,12 +43,14 @@ class Cache:
       length: the slot that is written next. The Python int 0 marks a cache
         known to be empty while tracing: the prompt then attends to itself
         only, through the flash kernel.
+      prefix: what every row has read before the slots of its own.
     """
 
     keys: tuple[Float[Array, "batch kv_heads slots head_dim"], ...]
     values: tuple[Float[Array, "batch kv_heads slots head_dim"], ...]
     valid: Bool[Array, "batch slots"]
     length: Int[Array, ""] | int
+    prefix: Prefix | None = None
 
     @classmethod
     def empty(cls, config: ModelConfig, batch: int, slots: int, dtype: Any) -> Cache:
@@ -63,6 +79,17 @@ class Cache:
         order = jnp.cumsum(self.valid, axis=-1)
         own_order = jax.lax.dynamic_slice_in_dim(order, self.length, length, axis=-1)
         return mask & (own_order[:, :, None] - order[:, None, :] < window)
+
+    def prefix_mask(self, length: int, window: int | None = None) -> Bool[Array, "rows length slots"]:
+        """What of `prefix` the tokens just written may attend to; one row for all where that does not differ."""
+        assert self.prefix is not None
+        slot = jnp.arange(self.prefix.keys[0].shape[-2])
+        read = jnp.broadcast_to(slot < self.prefix.length, (1, length, len(slot)))
+        if window is None:
+            return read
+        order = jnp.cumsum(self.valid, axis=-1)
+        own_order = self.prefix.length + jax.lax.dynamic_slice_in_dim(order, self.length, length, axis=-1)
+        return read & (own_order[:, :, None] - (slot + 1) < window)
 
     def grow(self, slots: int) -> Cache:
         """The same cache with room for `slots` tokens. Leading axes before batch are allowed."""

@@ -105,7 +105,7 @@ class Attention(nn.Module):
         if c.qk_norm:
             self.q_norm, self.k_norm = RMSNorm(c.norm_eps), RMSNorm(c.norm_eps)
 
-    def __call__(self, x_BxLxD, rope, segments, layer_cache, cache: Cache | None):
+    def __call__(self, x_BxLxD, rope, segments, layer_cache, cache: Cache | None, prefix=None):
         c = self.config
         B, L, _ = x_BxLxD.shape
         q_BxLxHxE = self.q(x_BxLxD).reshape(B, L, c.num_heads, c.head_dim)
@@ -123,10 +123,11 @@ class Attention(nn.Module):
                 jax.lax.dynamic_update_slice(old, new.swapaxes(1, 2).astype(old.dtype), start)
                 for old, new in zip(layer_cache, (k_BxLxKxE, v_BxLxKxE), strict=True)
             )
-            if isinstance(cache.length, int) and cache.length == 0:
+            if isinstance(cache.length, int) and cache.length == 0 and prefix is None:
                 out = causal_attention(q_BxLxHxE, k_BxLxKxE, v_BxLxKxE, window=self.window)
             else:
-                out = cached_attention(q_BxLxHxE, *layer_cache, cache.mask(L, self.window))
+                shared = None if prefix is None else (*prefix, cache.prefix_mask(L, self.window))
+                out = cached_attention(q_BxLxHxE, *layer_cache, cache.mask(L, self.window), shared)
         return self.o(out.reshape(B, L, c.num_heads * c.head_dim)), layer_cache
 
 
@@ -159,8 +160,8 @@ class Layer(nn.Module):
         self.mlp_norm = RMSNorm(self.config.norm_eps)
         self.mlp = MLP(self.config, self.lora_scale, self.dtype)
 
-    def __call__(self, x_BxLxD, rope, segments, layer_cache, cache):
-        mixed, layer_cache = self.attn(self.input_norm(x_BxLxD), rope, segments, layer_cache, cache)
+    def __call__(self, x_BxLxD, rope, segments, layer_cache, cache, prefix=None):
+        mixed, layer_cache = self.attn(self.input_norm(x_BxLxD), rope, segments, layer_cache, cache, prefix)
         x_BxLxD = x_BxLxD + mixed
         return x_BxLxD + self.mlp(self.mlp_norm(x_BxLxD)), layer_cache
 
@@ -228,7 +229,9 @@ class Decoder(nn.Module):
         layer_caches = []
         for i, layer in enumerate(self.layers):
             layer_cache = None if cache is None else (cache.keys[i], cache.values[i])
-            x_BxLxD, layer_cache = layer(x_BxLxD, rope, segments, layer_cache, cache)
+            shared = None if cache is None or cache.prefix is None else cache.prefix
+            prefix = None if shared is None else (shared.keys[i], shared.values[i])
+            x_BxLxD, layer_cache = layer(x_BxLxD, rope, segments, layer_cache, cache, prefix)
             layer_caches.append(layer_cache)
         if cache is not None:
             keys, values = zip(*layer_caches, strict=True)
