@@ -42,14 +42,14 @@ def test_a_crossed_rule_keeps_the_inputs_and_takes_the_other_program():
         np.testing.assert_array_equal(y[:, ::-1], crossed_y)
 
 
-@pytest.mark.parametrize("side", [0, 1])
-def test_a_change_touches_one_side_of_every_pair_alike(side):
+@pytest.mark.parametrize("sides", [(0,), (1,), (0, 1)])
+def test_a_change_touches_its_sides_of_every_pair_alike(sides):
     change = rules._recolour(np.random.default_rng(1))
     own = pairs_of(Rule(IDENTITY_OF))
-    changed = pairs_of(Rule(IDENTITY_OF, change=change, changed_side=side))
+    changed = pairs_of(Rule(IDENTITY_OF, change=change, changed_sides=sides))
     for before, after in zip(own, changed, strict=True):
-        np.testing.assert_array_equal(before[1 - side], after[1 - side])
-        np.testing.assert_array_equal(change(before[side]), after[side])
+        for side in (0, 1):
+            np.testing.assert_array_equal(change(before[side]) if side in sides else before[side], after[side])
 
 
 def test_cells_fall_to_one_side_and_none_is_lost():

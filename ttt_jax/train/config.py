@@ -28,7 +28,7 @@ class ReArcConfig:
     crossed: float = 0.0
     """Share of sequences whose outputs another generator's program makes (train/rules.py)."""
     altered: float = 0.0
-    """Share of sequences with a change of all inputs, or of all outputs, drawn for the sequence."""
+    """Share of sequences with a change of all inputs, all outputs, or both, drawn for the sequence."""
     min_pairs: int = 3
     max_pairs: int = 8
     min_fill: float = 0.7
@@ -43,10 +43,9 @@ class ReArcConfig:
     """Loss weight of the first output, which nothing yet explains."""
 
     def __post_init__(self) -> None:
-        if len(self.lengths) != len(self.length_probabilities):
-            raise ValueError(f"length_probabilities must have one entry for each of the lengths {self.lengths}")
-        if not math.isclose(sum(self.length_probabilities), 1.0, abs_tol=1e-6):
-            raise ValueError(f"length_probabilities must sum to 1, not {sum(self.length_probabilities)}")
+        if self.reuse < 1:
+            raise ValueError("reuse must be at least 1")
+        _check_lengths(self)
         if not math.isclose(sum(p for _, p in self.difficulties), 1.0, abs_tol=1e-6):
             raise ValueError(f"the probabilities of difficulties must sum to 1: {self.difficulties}")
         if not all(0 < bound <= 1 for bound, _ in self.difficulties):
@@ -55,14 +54,6 @@ class ReArcConfig:
             raise ValueError(f"need 2 <= min_pairs <= max_pairs, not {self.min_pairs} and {self.max_pairs}")
         if not (0 <= self.crossed <= 1 and 0 <= self.altered <= 1):
             raise ValueError(f"crossed and altered are shares in [0, 1], not {self.crossed} and {self.altered}")
-        if self.reuse < 1 or self.row_multiple < 1:
-            raise ValueError("reuse and row_multiple must be at least 1")
-        longest = max(self.lengths)
-        if self.rows(longest) < 1:
-            raise ValueError(
-                f"tokens_per_batch {self.tokens_per_batch} is less than row_multiple {self.row_multiple} "
-                f"sequences of {longest} tokens"
-            )
 
     def rows(self, length: int) -> int:
         """Sequences in a batch of this length."""
@@ -70,8 +61,65 @@ class ReArcConfig:
 
 
 @dataclass(frozen=True)
+class TracesConfig:
+    """Training sequences of text: generated problems with their solution, as `tasks.source` describes them.
+
+    With `steps=true` in a source the solution is the oracle's steps and the answer, else the answer alone.
+    """
+
+    sources: tuple[str, ...] = ()
+    """Of train splits: `zebra/train?sizes=3x4,4x4&demos=2&steps=true`; `each` and `seed` mean nothing here."""
+    weights: tuple[float, ...] = ()
+    """How often each source is drawn; empty: equally."""
+    held_out: tuple[str, ...] = ()
+    """Sources of the evaluation `held_out`, of development splits."""
+    lengths: tuple[int, ...] = (512, 1024, 2048)
+    """Length buckets: all sequences of a step are padded to one of them, and are longer than the one below."""
+    length_probabilities: tuple[float, ...] = (0.3, 0.4, 0.3)
+    """How often a step uses each length; every step holds about `tokens_per_batch` tokens."""
+    tokens_per_batch: int = 65536
+    row_multiple: int = 1
+    """The sequences of a step are rounded down to a multiple of this: the number of devices."""
+    input_weight: float = 0.0
+    """Loss weight of problems and instructions."""
+    first_output_weight: float = 1.0
+    """Loss weight of the first solution of a few-shot sequence, which no example precedes."""
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise ValueError("sources: none; name at least one, such as zebra/train?steps=true")
+        for name, split in (("sources", "train"), ("held_out", "development")):
+            for source in getattr(self, name):
+                found = source.partition("?")[0].partition("/")[2]
+                if found != split:
+                    raise ValueError(f"{name}: {source!r} is of the split {found!r}, not of {split!r}")
+        if self.weights and (len(self.weights) != len(self.sources) or min(self.weights) <= 0):
+            raise ValueError(f"weights: {self.weights}, must be one positive number for each of the sources")
+        _check_lengths(self)
+
+    def rows(self, length: int) -> int:
+        """Sequences in a batch of this length."""
+        return self.tokens_per_batch // length // self.row_multiple * self.row_multiple
+
+
+def _check_lengths(data: ReArcConfig | TracesConfig) -> None:
+    if len(data.lengths) != len(data.length_probabilities):
+        raise ValueError(f"length_probabilities must have one entry for each of the lengths {data.lengths}")
+    if not math.isclose(sum(data.length_probabilities), 1.0, abs_tol=1e-6):
+        raise ValueError(f"length_probabilities must sum to 1, not {sum(data.length_probabilities)}")
+    if data.row_multiple < 1:
+        raise ValueError("row_multiple must be at least 1")
+    if data.rows(max(data.lengths)) < 1:
+        raise ValueError(
+            f"tokens_per_batch {data.tokens_per_batch} is less than row_multiple {data.row_multiple} "
+            f"sequences of {max(data.lengths)} tokens"
+        )
+
+
+@dataclass(frozen=True)
 class EvalConfig:
-    """Measured as training goes: held-out generators, and fresh pairs of the training generators."""
+    """Measured as training goes, on the last output: held-out generators (`traces.held_out`), and fresh tasks of the
+    training generators."""
 
     every: int = 500
     """Steps between evaluations; also after the last step. 0 never evaluates."""
@@ -97,7 +145,7 @@ def _small_decoder() -> ModelConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One run of scripts/train_sft.py: a decoder trained on re-arc tasks generated as it goes."""
+    """One run of scripts/train_sft.py: a decoder trained on tasks generated as it goes."""
 
     run_dir: str = "runs/pretrain"
     """Holds checkpoints, metrics and the exported model. A run is resumed by naming it again."""
@@ -112,7 +160,7 @@ class TrainConfig:
     ema_decay: float = 0.999
     """The exported weights are this exponential moving average, which warms up as (1 + step) / (10 + step)."""
     init_from: str | None = None
-    """Start from the weights of this model (config.json and model.safetensors), with a fresh optimizer."""
+    """Start from the weights of this model (as `load_model` takes it), with a fresh optimizer."""
     workers: int = 0
     """Processes that generate data; 0 generates in the trainer itself. The data do not depend on it."""
     max_minutes: float | None = None
@@ -123,13 +171,21 @@ class TrainConfig:
     """Checkpoints kept."""
     log_every: int = 20
     """Steps that a line of progress and metrics averages over."""
-    model: ModelConfig = field(default_factory=_small_decoder)
+    model: ModelConfig | None = field(default_factory=_small_decoder)
+    """None: that of `init_from`."""
     data: ReArcConfig = field(default_factory=ReArcConfig)
+    """re-arc tasks, where there are no `traces`."""
+    traces: TracesConfig | None = None
+    """Problems as text, for a text model (`init_from`), whose tokenizer they are written with."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
 
     def __post_init__(self) -> None:
-        if self.model.rope.axes != 3:
+        if self.traces is not None and (self.init_from is None or self.model is not None):
+            raise ValueError("traces: text needs a text model to start from: set init_from, and model to null")
+        if self.model is None and self.init_from is None:
+            raise ValueError("model: null takes the shape of init_from, which is not given")
+        if self.model is not None and self.model.rope.axes != 3:
             raise ValueError(
                 f"model.rope needs three axes (sequence, row, column) for grids, not {self.model.rope.axes}"
             )

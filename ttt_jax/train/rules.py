@@ -2,8 +2,8 @@
 
 The generators know 379 rules, which a model soon knows by heart; it then
 recognises rules instead of inferring them. New rules cost nothing: the inputs
-of one generator under the program of another, and changes of the inputs alone
-or of the outputs alone. Only numpy here: worker processes import this module.
+of one generator under the program of another, and changes of the inputs, of
+the outputs, or of both. Only numpy here: worker processes import this module.
 """
 
 from __future__ import annotations
@@ -36,15 +36,16 @@ class Rule:
       generator_id: makes the inputs.
       program_id: whose verifier makes the outputs; None for the generator's own pairs.
       program_reads: what the program is given: the generator's input, or its output (then two rules follow each other).
-      change: of one side of every pair, or None.
-      changed_side: 0 for inputs, 1 for outputs.
+      change: of grids, or None.
+      changed_sides: which grids of a pair: 0 its input, 1 its output. Both: the same rule in another guise, such as
+        at twice the size.
     """
 
     generator_id: str
     program_id: str | None = None
     program_reads: Literal["input", "output"] = "input"
     change: GridChange | None = None
-    changed_side: int = 1
+    changed_sides: tuple[int, ...] = (1,)
 
     @property
     def patience(self) -> int:
@@ -60,11 +61,11 @@ class Rule:
         pair = sample_pair(self.generator_id, rng, difficulty, timeout, failures, self.program_id, self.program_reads)
         if pair is None or self.change is None:
             return pair
-        changed = self.change(pair[self.changed_side])
-        if max(changed.shape) > MAX_SIDE:
+        question, answer = (self.change(g) if side in self.changed_sides else g for side, g in enumerate(pair))
+        if max(*question.shape, *answer.shape) > MAX_SIDE:
             failures["grew beyond 30 x 30"] += 1
             return None
-        return (changed, pair[1]) if self.changed_side == 0 else (pair[0], changed)
+        return question, answer
 
     def shows_in(self, pairs: Sequence[Pair]) -> bool:
         """Whether pairs of a made-up rule can teach it: outputs that differ, and mostly neither blank nor the input."""
@@ -82,7 +83,7 @@ def draw_rule(config: ReArcConfig, ids: Sequence[str], rng: np.random.Generator)
         program = ids[int(rng.integers(len(ids)))]
         rule = replace(rule, program_id=program, program_reads=("input", "output")[int(rng.integers(2))])
     if rng.random() < config.altered:
-        rule = replace(rule, change=draw_change(rng), changed_side=int(rng.integers(2)))
+        rule = replace(rule, change=draw_change(rng), changed_sides=((0,), (1,), (0, 1))[int(rng.integers(3))])
     return rule
 
 
