@@ -1,6 +1,7 @@
-"""Trains a base model on generated tasks.
+"""Trains a model on generated tasks: grids from scratch, or worked text problems from a text model.
 
     python scripts/train_sft.py --config configs/arc/small_pretrain.yaml --run-dir runs/pretrain
+    python scripts/train_sft.py --config configs/reasoning/sft.yaml --run-dir runs/reasoning/sft
 
 Name the same run directory again to resume. SIGTERM saves and leaves. Exit
 status 1 where training had to stop, 2 where the options are wrong.
@@ -14,7 +15,7 @@ import sys
 
 def main(argv: list[str] | None = None) -> int:
     # Imported here: data workers import this file anew, and they must not start jax.
-    from ttt_jax.config_loader import load_config
+    from ttt_jax.config_loader import ConfigError, load_config
     from ttt_jax.train.config import TrainConfig
 
     config = load_config(TrainConfig, argv)
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, stop)
     try:
         train(config, stop=lambda: asked_to_stop)
-    except (OtherRun, ModelError) as error:
+    except (OtherRun, ModelError, ConfigError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except (NonFinite, WorkerDied) as error:

@@ -10,8 +10,8 @@ from typing import Any
 import jax
 
 from ttt_jax.train.config import TrainConfig
-from ttt_jax.train.data import Batch
 from ttt_jax.train.metrics import MetricsLog
+from ttt_jax.train.sources import AnyBatch
 
 
 class Progress:
@@ -55,7 +55,7 @@ class Progress:
         yield
         self._paused += time.monotonic() - began
 
-    def step_done(self, step: int, batch: Batch, values: dict[str, float]) -> None:
+    def step_done(self, step: int, batch: AnyBatch, values: dict[str, float]) -> None:
         self._step = step
         self._tokens += batch.real_tokens
         self._real += batch.real_tokens
@@ -99,8 +99,8 @@ class Progress:
     def evaluated(self, step: int, results: dict[str, float]) -> None:
         self._log.write({"step": step, "kind": "eval", "tokens": self._tokens, **results})
         print(
-            f"step {step}: held-out generators: loss {results['held_out_loss']:.4f}, "
-            f"exact {results['held_out_exact']:.1%}; training generators, fresh pairs: "
+            f"step {step}: held out: loss {results['held_out_loss']:.4f}, "
+            f"exact {results['held_out_exact']:.1%}; fresh tasks of the training generators: "
             f"loss {results['fresh_loss']:.4f}, exact {results['fresh_exact']:.1%}",
             flush=True,
         )

@@ -17,14 +17,16 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from ttt_jax.losses import get_loss
+from ttt_jax.model.config import ModelConfig
 from ttt_jax.model.decoder import Decoder
 from ttt_jax.model.io import load_config, load_params, parameter_count, resolve, save_model
 from ttt_jax.train.checkpoint import Checkpoints, claim_run_dir
-from ttt_jax.train.config import ReArcConfig, TrainConfig
-from ttt_jax.train.data import BATCH_ARRAYS, FIRST_OUTPUT, INPUT_ROLE, NO_LOSS, Batch, make_batch
-from ttt_jax.train.evaluate import eval_batches, evaluate, make_last_pair_scores
+from ttt_jax.train.config import ReArcConfig, TracesConfig, TrainConfig
+from ttt_jax.train.data import FIRST_OUTPUT, INPUT_ROLE, NO_LOSS
+from ttt_jax.train.evaluate import evaluate, make_last_pair_scores
 from ttt_jax.train.metrics import MetricsLog
 from ttt_jax.train.progress import Progress
+from ttt_jax.train.sources import AnyBatch, TrainingData, open_data
 from ttt_jax.train.workers import OrderedWorkers
 from ttt_jax.update import TrainState, make_optimizer, make_schedule, make_update
 
@@ -56,15 +58,18 @@ def train(config: TrainConfig, stop: Callable[[], bool] = lambda: False) -> Stat
 
     Raises:
       OtherRun: the run directory belongs to a run of another config.
+      ModelError: `init_from` cannot be read.
+      ConfigError: a source of `traces` is none.
       NonFinite: training diverged.
       WorkerDied: a data worker failed.
     """
     deadline = time.monotonic() + 60 * (config.max_minutes or math.inf)
+    data, shape = open_data(config), model_shape(config)
     run_dir = claim_run_dir(config)
     auto = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     dtype = jnp.dtype(auto if config.dtype == "auto" else config.dtype)
-    model = Decoder(config.model, dtype=dtype, remat=config.remat)
-    split, everywhere = shardings(config.data)
+    model = Decoder(shape, dtype=dtype, remat=config.remat)
+    split, everywhere = shardings(data.config)
 
     state = jax.device_put(initial_state(config, model), everywhere)
     checkpoints = Checkpoints(run_dir / "checkpoints", config.keep)
@@ -78,13 +83,13 @@ def train(config: TrainConfig, stop: Callable[[], bool] = lambda: False) -> Stat
         f"{jax.device_count()} x {jax.devices()[0].device_kind}, {config.workers} data workers",
         flush=True,
     )
-    expand_batch = partial(expand, role_weights=role_weights(config.data))
-    train_steps = compile_by_length(make_train_step(config, model, expand_batch), state, config.data, split)
+    expand_batch = partial(expand, role_weights=role_weights(data.config))
+    train_steps = compile_by_length(make_train_step(config, model, expand_batch), state, data, split)
     log = MetricsLog(run_dir, step)
     progress = Progress(config, meta, log, make_schedule(config.optimizer, config.steps))
     scores = make_last_pair_scores(model, expand_batch)
 
-    def fetch() -> tuple[Batch, dict[str, jax.Array]]:
+    def fetch() -> tuple[AnyBatch, dict[str, jax.Array]]:
         batch = next(batches)
         return batch, jax.device_put(batch.arrays(), split)
 
@@ -104,12 +109,12 @@ def train(config: TrainConfig, stop: Callable[[], bool] = lambda: False) -> Stat
         if not all_finite(state):
             raise NonFinite(f"weights are not finite after step {step}; {last_good(checkpoints)}")
         checkpoints.save(step, state, progress.meta())
-        save_model(run_dir / "model", config.model, state.ema)
+        save_model(run_dir / "model", shape, state.ema, data.tokenizer)
 
-    pending: deque[tuple[int, Batch, dict[str, jax.Array]]] = deque()
-    batches = OrderedWorkers(partial(make_batch, config.data, config.seed), step, config.workers)
+    pending: deque[tuple[int, AnyBatch, dict[str, jax.Array]]] = deque()
+    batches = OrderedWorkers(data.make, step, config.workers)
     try:
-        held = jax.tree.map(lambda b: jax.device_put(b.arrays(), split), eval_batches(config))
+        held = jax.tree.map(lambda b: jax.device_put(b.arrays(), split), data.held())
         upcoming = fetch()
         while step < config.steps:
             batch, arrays = upcoming
@@ -155,21 +160,28 @@ def make_train_step(config: TrainConfig, model: Decoder, expand_batch: Callable[
     return jax.jit(train_step, donate_argnums=0)
 
 
-def compile_by_length(train_step: Any, state: State, data: ReArcConfig, split: NamedSharding) -> dict[int, Any]:
+def compile_by_length(train_step: Any, state: State, data: TrainingData, split: NamedSharding) -> dict[int, Any]:
     """The jitted step compiled for every length that batches have, all at once: with more cores no slower than one."""
-    lengths = sorted({n for n, p in zip(data.lengths, data.length_probabilities, strict=True) if p > 0})
-    sizes = ", ".join(f"{data.rows(length)} x {length}" for length in lengths)
+    config = data.config
+    lengths = sorted({n for n, p in zip(config.lengths, config.length_probabilities, strict=True) if p > 0})
+    sizes = ", ".join(f"{config.rows(length)} x {length}" for length in lengths)
     print(f"compiling the update for {sizes} tokens ...", flush=True)
     began = time.monotonic()
 
     def compile_one(length: int) -> Any:
-        shape = jax.ShapeDtypeStruct((data.rows(length), length), jnp.uint8, sharding=split)
-        return train_step.lower(state, dict.fromkeys(BATCH_ARRAYS, shape)).compile()
+        shape = (config.rows(length), length)
+        batch = {name: jax.ShapeDtypeStruct(shape, dtype, sharding=split) for name, dtype in data.dtypes.items()}
+        return train_step.lower(state, batch).compile()
 
     with ThreadPoolExecutor(len(lengths)) as pool:
         compiled = dict(zip(lengths, pool.map(compile_one, lengths), strict=True))
     print(f"  compiled in {time.monotonic() - began:.1f} s", flush=True)
     return compiled
+
+
+def model_shape(config: TrainConfig) -> ModelConfig:
+    """The model's, or that of `init_from` where the config gives none. Raises ModelError."""
+    return config.model or load_config(resolve(config.init_from or ""))[0]
 
 
 def initial_state(config: TrainConfig, model: Decoder) -> State:
@@ -180,7 +192,7 @@ def initial_state(config: TrainConfig, model: Decoder) -> State:
     else:
         path = resolve(config.init_from)
         found, _ = load_config(path)
-        if found != config.model:
+        if config.model not in (None, found):
             file = path / "config.json"
             raise ValueError(f"init_from: {file} is of another shape: {found}, the config says {config.model}")
         params = load_params(path, found, jnp.float32)
@@ -190,7 +202,7 @@ def initial_state(config: TrainConfig, model: Decoder) -> State:
     return State(jax.jit(lambda tree: TrainState.create(tree, tx))({"params": params}), ema)
 
 
-def role_weights(data: ReArcConfig) -> np.ndarray:
+def role_weights(data: ReArcConfig | TracesConfig) -> np.ndarray:
     """Loss weight of each role, float32[5]."""
     weights = np.ones(5, np.float32)
     weights[NO_LOSS], weights[INPUT_ROLE], weights[FIRST_OUTPUT] = 0.0, data.input_weight, data.first_output_weight
@@ -200,7 +212,8 @@ def role_weights(data: ReArcConfig) -> np.ndarray:
 def expand(compact: Mapping[str, jax.Array | np.ndarray], role_weights: np.ndarray) -> dict[str, jax.Array]:
     """On the device: a compact batch (`data.Batch.arrays`) to the arrays that losses and the model take."""
     index = jnp.broadcast_to(jnp.arange(compact["tokens"].shape[1], dtype=jnp.int32), compact["tokens"].shape)
-    places = (index, compact["rows"].astype(jnp.int32), compact["cols"].astype(jnp.int32))
+    # Text has one axis of positions, grids have rows and columns too.
+    places = (index, *(compact[name].astype(jnp.int32) for name in ("rows", "cols") if name in compact))
     return {
         "tokens": jnp.asarray(compact["tokens"], jnp.int32),
         "positions": jnp.stack(places, axis=-1),
@@ -208,15 +221,16 @@ def expand(compact: Mapping[str, jax.Array | np.ndarray], role_weights: np.ndarr
     }
 
 
-def shardings(data: ReArcConfig) -> tuple[NamedSharding, NamedSharding]:
+def shardings(data: ReArcConfig | TracesConfig) -> tuple[NamedSharding, NamedSharding]:
     """Sequences split over all devices; parameters on each of them."""
     devices = jax.device_count()
     mesh = jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
+    section = "traces" if isinstance(data, TracesConfig) else "data"
     for length in data.lengths:
         if data.rows(length) % devices:
             raise ValueError(
                 f"{data.rows(length)} sequences of {length} tokens cannot be split over {devices} devices: "
-                f"set data.row_multiple to {devices}"
+                f"set {section}.row_multiple to {devices}"
             )
     return NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
 
