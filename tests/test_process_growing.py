@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from ttt_jax.evaluate.thresholds import threshold
 from ttt_jax.process.judging import get_process, judge, worked_answer
 from ttt_jax.process.metrics import process_rates
 from ttt_jax.tasks.complexity import complexity, fingerprint
@@ -16,7 +17,7 @@ from ttt_jax.tasks.diagnosis.sets import make_tasks as make_cases
 from ttt_jax.tasks.graphs.domain import GraphsDomain
 from ttt_jax.tasks.graphs.sets import GraphOptions
 from ttt_jax.tasks.graphs.sets import make_tasks as make_graphs
-from ttt_jax.tasks.growing import Exhausted, Ladder, Staircase, make_ladder, threshold
+from ttt_jax.tasks.growing import Exhausted, Ladder, Staircase, make_ladder
 from ttt_jax.tasks.problem_text import ProblemText
 from ttt_jax.tasks.zebra.domain import ZebraDomain
 from ttt_jax.tasks.zebra.sets import ZebraOptions

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+JudgedStep = tuple[str, str, str]
+"""A step as it was written, why it is wrong ("" where it is valid; `process.steps.REASONS`), and what exactly is."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -19,6 +22,7 @@ class Candidate:
       logprob: sum of the tokens' log-probabilities under the model (nats,
         temperature 1, no grammar mask).
       answer: the answer in the task's own frame, None where it did not parse.
+      steps: the steps towards it, verified; None where none were asked for.
     """
 
     query: int
@@ -28,6 +32,7 @@ class Candidate:
     tokens: tuple[int, ...]
     logprob: float
     answer: Any | None
+    steps: tuple[JudgedStep, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from ttt_jax.decode.generate import Generated, Prompts, generate
 from ttt_jax.decode.sampling import row_key
 from ttt_jax.decode.score import score_candidates
 from ttt_jax.decode.views import View
+from ttt_jax.process.judging import judged_steps
 from ttt_jax.tasks.task import Answer, Domain
 
 
@@ -82,6 +83,7 @@ def candidates_of(
                 tokens=tokens,
                 logprob=float(generated.logprobs[query, row]),
                 answer=None if answer is None else view.transform.invert(answer),
+                steps=judged_steps(view, domain, tokens),
             )
         )
     return candidates

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 # The colours of the ARC Prize's own viewer, by cell value.
 COLOURS = (
@@ -67,4 +67,42 @@ def draw_curve(values: Sequence[float | None], width: int = 220, height: int = 4
     return Markup(
         f'<svg class="curve" width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="loss by step"><path class="axis" d="M2 {height - 1.5}H{width - 2}"/><path d="{path}"/></svg>'
+    )
+
+
+def draw_accuracy(arms: Mapping[str, Sequence[Mapping[str, float]]], width: int = 330, height: int = 150) -> Markup:
+    """Accuracy over a number: a line with 95% bars for every arm.
+
+    Args:
+      arms: name -> `reasoning.accuracy_curve`'s bins; at least one is not empty.
+    """
+    xs = [b["mean"] for bins in arms.values() for b in bins]
+    left, right, top, bottom = 34, 8, 8, 34
+    low, span = min(xs), (max(xs) - min(xs)) or 1.0
+
+    def across(x: float) -> float:
+        return left + (x - low) / span * (width - left - right)
+
+    def up(y: float) -> float:
+        return top + (1 - y) * (height - top - bottom)
+
+    parts = [
+        f'<path class="axis" d="M{left} {up(y):.1f}H{width - right}"/>'
+        f'<text x="{left - 4}" y="{up(y) + 4:.1f}" text-anchor="end">{100 * y:.0f}%</text>'
+        for y in (0, 0.5, 1)
+    ]
+    parts += [
+        f'<text x="{across(x):.1f}" y="{height - 20}" text-anchor="middle">{x:.3g}</text>'
+        for x in sorted({min(xs), max(xs)})
+    ]
+    for i, (name, bins) in enumerate(arms.items()):
+        shift = 2.5 * (i - (len(arms) - 1) / 2)  # bars of two arms do not hide each other
+        points = [(across(b["mean"]) + shift, b) for b in bins]
+        line = "L".join(f"{x:.1f} {up(b['value']):.1f}" for x, b in points)
+        bars = "".join(f"M{x:.1f} {up(b['low']):.1f}V{up(b['high']):.1f}" for x, b in points)
+        parts.append(f'<g class="arm{i}"><path d="M{line}"/><path class="bars" d="{bars}"/>')
+        parts.append(f'<text x="{left + i * 110}" y="{height - 4}">{escape(name)}</text></g>')
+    return Markup(
+        f'<svg class="accuracy" width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="accuracy over difficulty">{"".join(parts)}</svg>'
     )

@@ -25,6 +25,7 @@ from typing import Any
 
 from ttt_jax.evaluate.intervals import bootstrap_mean, wilson
 from ttt_jax.evaluate.measures import measures
+from ttt_jax.evaluate.reasoning import difficulty_curves, process_numbers
 from ttt_jax.runtime.journal import Record
 from ttt_jax.tasks.task import Answer, Domain, Task
 
@@ -105,7 +106,8 @@ def compute_metrics(
       Fractions of 1, each {"value", "low", "high", "n"} with a 95% interval
       (Wilson; bootstrap for partial credit), or None where no answer is known.
       "per_task" gives the place of every right answer, for paired comparisons;
-      "measures", where the domain has its own numbers, those of every arm and baseline.
+      "measures", where the domain has its own numbers, those of every arm and baseline;
+      "process" and "difficulty", of generated problems: see `evaluate.reasoning`.
     """
     about = about or {}
     by_id = {t.id: t for t in tasks}
@@ -122,6 +124,7 @@ def compute_metrics(
         for name, value in of.items():
             total_seconds[name] += value
     answered = [task for id_, task in by_id.items() if id_ in records and task.answers is not None]
+    right = {arm: {id_: o.right(1) for id_, o in of.items() if o is not None} for arm, of in outcomes.items()}
     own_measures = measures(records, answered, domain, arms, ADAPTED)
     return {
         "benchmark": about.get("benchmark"),
@@ -137,6 +140,14 @@ def compute_metrics(
         "tokens": {name: sum(of[name] for of in tokens.values()) for name in TOKENS},
         **{name: about.get(name) for name in ABOUT},
         **({"measures": own_measures} if own_measures else {}),
+        **{
+            name: of
+            for name, of in (
+                ("process", process_numbers(records, right)),
+                ("difficulty", difficulty_curves(records, right)),
+            )
+            if of
+        },
         "per_task": {
             id_: {arm: list(o.ranks) for arm in arms if (o := outcomes[arm][id_]) is not None} for id_ in records
         },

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ttt_jax.decode.candidate import Candidate, Ranked
+from ttt_jax.evaluate.reasoning import about_problems, chosen_steps
 from ttt_jax.tasks.task import Domain, Task
 
 IN_CONTEXT, ADAPTED = "in_context", "adapted"
@@ -79,6 +80,7 @@ def task_files(task: Task, arms: Mapping[str, Answers], training: Training | Non
             "steps": training.steps if training else 0,
             "final_loss": losses[-1] if losses else None,
             **({"dropped_demos": task.dropped_demos} if task.dropped_demos else {}),
+            **about_problems(task, domain),
         },
         "candidates": candidates,
         "curves": training.curves if training else None,
@@ -87,11 +89,13 @@ def task_files(task: Task, arms: Mapping[str, Answers], training: Training | Non
 
 
 def _arm(answers: Answers, domain: Domain) -> dict[str, Any]:
+    steps = [chosen_steps(c, r, domain) for c, r in zip(answers.candidates, answers.ranked, strict=True)]
     return {
         "ranked": [[_ranked(r, domain) for r in of_query] for of_query in answers.ranked],
         "seconds": dict(answers.seconds),
         "tokens": dict(answers.tokens),
         "fell_back": False,
+        **({"steps": steps} if any(of_query is not None for of_query in steps) else {}),
     }
 
 

@@ -11,9 +11,10 @@ import jinja2
 from markupsafe import Markup, escape
 
 from ttt_jax.evaluate.compare import compare
-from ttt_jax.evaluate.drawing import GRID_PIXELS, draw_curve, draw_grid
+from ttt_jax.evaluate.drawing import GRID_PIXELS, draw_accuracy, draw_curve, draw_grid
 from ttt_jax.evaluate.measures import table
 from ttt_jax.evaluate.metrics import ABOUT, compute_metrics
+from ttt_jax.evaluate.reasoning import process_table
 from ttt_jax.evaluate.saved import SavedRun
 from ttt_jax.evaluate.summary import label, max_attempts, note, shown_numbers
 from ttt_jax.runtime.files import write_text
@@ -59,6 +60,8 @@ def render_report(run: SavedRun) -> str:
         legend=_legend(tasks, arms),
         facts=_facts(metrics),
         measures=table(metrics.get("measures", {})),
+        process=process_table(metrics.get("process", {})),
+        difficulty=_difficulty(metrics.get("difficulty", {})),
         tasks=tasks,
         filters=_filters(tasks),
         open_all=len(tasks) <= OPEN_TASKS,
@@ -145,9 +148,30 @@ def _query(
                 "answers": answers[:SHOWN_ANSWERS],
                 "more": len(answers[SHOWN_ANSWERS:]),
                 "right_in_more": any(a["right"] for a in answers[SHOWN_ANSWERS:]),
+                "steps": (own.get("steps") or [None] * (query + 1))[query],
             }
         )
     return {"input": raw["queries"][query], "truth": truth, "arms": columns}
+
+
+def _difficulty(curves: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One drawing for every group and quantity, its arms beside each other."""
+    places = {(group, name): None for of in curves.values() for group, numbers in of.items() for name in numbers}
+    found = []
+    for group, name in places:
+        of_arms = {arm: of[group][name] for arm, of in curves.items() if name in of.get(group, {})}
+        if any(len(curve["bins"]) > 1 for curve in of_arms.values()):
+            halves = [f"{label(arm)}: {_half(curve)}" for arm, curve in of_arms.items()]
+            drawing = draw_accuracy({label(arm): curve["bins"] for arm, curve in of_arms.items()})
+            found.append({"title": f"{group}: {name.replace('_', ' ')}", "drawing": drawing, "halves": halves})
+    return found
+
+
+def _half(curve: Mapping[str, Any]) -> str:
+    if curve["at_50"] is None:
+        return "does not cross 50%"
+    ends = ["?" if curve[end] is None else f"{curve[end]:.3g}" for end in ("low", "high")]
+    return f"50% at {curve['at_50']:.3g} ({' to '.join(ends)})"
 
 
 def _arm_card(arm: str, metrics: Mapping[str, Any], attempts: int, tasks: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ttt_jax.evaluate.metrics import ABOUT, compute_metrics
+from ttt_jax.evaluate.reasoning import chosen_steps
 from ttt_jax.evaluate.saved import SavedRun
 from ttt_jax.runtime.journal import Record
 from ttt_jax.select.rank import rank
@@ -57,12 +58,13 @@ def _rerank_record(run: SavedRun, record: Record, method: str) -> Record:
                 f"{where}: no scores of arm {arm}: product_of_experts ranks by the likelihood of every candidate "
                 "under every view, which only a run with --select.method product_of_experts computes"
             )
-        ranked = []
+        ranked, steps = [], []
         for query in range(len(own["ranked"])):
             of_query = [c for c in candidates[arm] if c.query == query]
             answers = rank(of_query, method, run.domain, scores=scores[arm][query] if scores else None)
+            steps.append(chosen_steps(of_query, answers, run.domain))
             ranked.append(
                 [{"answer": run.domain.to_json(r.answer), "votes": r.votes, "score": r.score} for r in answers]
             )
-        arms[arm] = {**own, "ranked": ranked}
+        arms[arm] = {**own, "ranked": ranked, **({"steps": steps} if "steps" in own else {})}
     return {**record, "arms": arms}

@@ -90,6 +90,7 @@ class SavedRun:
             # Strict JSON has no infinity: null is a log-probability that was not finite.
             logprob=float("-inf") if saved["logprob"] is None else saved["logprob"],
             answer=None if answer is None else self.domain.from_json(answer),
+            steps=None if saved.get("steps") is None else tuple(map(tuple, saved["steps"])),
         )
 
     def _read(self, name: str) -> Any:

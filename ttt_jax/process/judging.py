@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 from ttt_jax.process.metrics import Chain
 from ttt_jax.process.steps import Process, steps, write_steps
-from ttt_jax.tasks.problem_text import ProblemText
+from ttt_jax.tasks.problem_text import ProblemText, with_steps
 
 PROCESSES = {
     "diagnosis": "ttt_jax.process.diagnosis:DiagnosisProcess",
@@ -38,6 +39,34 @@ def judge(domain: str, query: str, text: str, right: bool) -> Chain:
     return Chain(tuple(get_process(domain).verify(_problem(query), steps(text))), right)
 
 
+def judged_steps(view: Any, domain: Any, tokens: Sequence[int]) -> tuple[tuple[str, str, str], ...] | None:
+    """The steps in what was decoded from a view: each with the reason why it is wrong, or "", and what is.
+
+    Args:
+      view: a `decode.views.View`; steps are verified against the problem as it shows it.
+      domain: turns tokens into text.
+      tokens: of the answer.
+
+    Returns:
+      None where the query asks for no steps, or has no verifier (a real case has no exact posterior).
+    """
+    if not with_steps(view.task.queries[view.query]):
+        return None
+    problem = view.transform.apply(view.task).queries[view.query].problem
+    chain = steps(domain.text_of(tokens))
+    try:
+        verdicts = process_of(problem).verify(problem, chain)
+    except ValueError:
+        return None
+    return tuple((text, verdict.reason, verdict.detail) for text, verdict in zip(chain, verdicts, strict=True))
+
+
+def process_of(problem: Any) -> Process:
+    """The verifier of the steps of a problem. Raises ValueError where there is none."""
+    kinds = {"Case": "diagnosis", "GraphProblem": "graphs", "Puzzle": "zebra"}
+    return get_process(kinds.get(type(problem).__name__, type(problem).__name__))
+
+
 def worked_answer(domain: Any, query: str, answer: Any) -> str:
     """An oracle trace with the answer that it comes to below it: what fine-tuning on steps trains on.
 
@@ -49,14 +78,14 @@ def worked_answer(domain: Any, query: str, answer: Any) -> str:
     Raises:
       ValueError: the problem has no oracle trace.
     """
-    trace = _trace(domain.name, _problem(query))
+    trace = _trace(_problem(query))
     return write_steps(trace) + domain.answer_text(domain.traced(trace, answer))
 
 
 @lru_cache(1 << 14)
-def _trace(domain: str, problem: Any) -> tuple[str, ...]:
+def _trace(problem: Any) -> tuple[str, ...]:
     """Demonstrations are written again at every step of adaptation."""
-    return tuple(get_process(domain).oracle_trace(problem))
+    return tuple(process_of(problem).oracle_trace(problem))
 
 
 def _problem(query: str) -> Any:
