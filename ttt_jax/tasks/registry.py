@@ -13,6 +13,7 @@ DOMAINS = {
     "bbh": "ttt_jax.tasks.bbh:BbhDomain",
     "diagnosis": "ttt_jax.tasks.diagnosis.domain:DiagnosisDomain",
     "graphs": "ttt_jax.tasks.graphs.domain:GraphsDomain",
+    "reasoning": "ttt_jax.tasks.reasoning:ReasoningDomain",
     "text": "ttt_jax.tasks.jsonl:JsonlDomain",
     "zebra": "ttt_jax.tasks.zebra.domain:ZebraDomain",
 }
