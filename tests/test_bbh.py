@@ -65,6 +65,13 @@ def test_a_seed_shuffles_the_whole_task_and_the_first_examples_are_the_demonstra
     assert len(task.demos) == 4 and task.family == "seed43"
 
 
+def test_a_schedule_can_be_tried_on_the_demonstrations_alone(folder):
+    whole = DOMAIN.read(config(folder, demos=6, seeds=(42,))).tasks[0]
+    tried = DOMAIN.read(config(folder, demos=4, queries=2, seeds=(42,))).tasks[0]
+    pairs = [*tried.demos, *zip(tried.queries, tried.answers or (), strict=True)]
+    assert pairs == list(whole.demos) and len(tried.demos) == 4
+
+
 def test_the_prompt_is_description_format_and_questions_with_answers(folder):
     domain = get_domain("bbh").bind(TOKENIZER)
     task = next(t for t in domain.load(config(folder, demos=2, seeds=(42,))).tasks if t.id.startswith("bool"))

@@ -36,6 +36,8 @@ class TasksConfig:
     """Benchmarks of many solved examples (bbh): so many, the first after shuffling, are the demonstrations."""
     seeds: tuple[int, ...] = (42, 43, 44, 45, 46)
     """Likewise: each seed shuffles every task anew and makes a task of its own, `name@seed`."""
+    queries: int | None = None
+    """Likewise: only so many of a task's queries, the first after shuffling, are asked."""
     demo_tokens: int | None = None
     """Text: whole demonstrations are dropped, the last first, until they and the longest query take no more tokens."""
     sample: int | None = None
@@ -47,7 +49,7 @@ class TasksConfig:
     """After ordering, keep this many."""
 
     def __post_init__(self) -> None:
-        _at_least_one(self, "max_prompt_tokens", "sample", "limit")
+        _at_least_one(self, "queries", "max_prompt_tokens", "sample", "limit")
 
 
 @dataclass(frozen=True)

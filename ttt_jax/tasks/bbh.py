@@ -51,7 +51,7 @@ class BbhDomain(TextDomain):
                 reason = f"{len(examples)} of them; {config.demos} demonstrations (tasks.demos) leave no query"
                 refused.append(Refused(str(file), file.stem, "examples", reason))
                 continue
-            tasks += [cut(file.stem, examples, config.demos, seed) for seed in config.seeds]
+            tasks += [cut(file.stem, examples, config.demos, seed, config.queries) for seed in config.seeds]
         return LoadedTasks("bbh", tuple(tasks), tuple(refused))
 
     def question(self, query: str, alone: bool = False) -> str:
@@ -130,11 +130,15 @@ def _problem(example: Any) -> str | None:
     return None
 
 
-def cut(name: str, examples: Sequence[Example], demos: int, seed: int) -> Task:
-    """One task of one seed: shuffled as `random.Random(seed).shuffle` does, the first `demos` shown."""
+def cut(name: str, examples: Sequence[Example], demos: int, seed: int, queries: int | None = None) -> Task:
+    """One task of one seed: shuffled as `random.Random(seed).shuffle` does, the first `demos` shown.
+
+    Of the others the first `queries` are asked, or all. So with 6 demonstrations and 4 queries a schedule is
+    tried on the ten demonstrations alone that a run of 10 would see.
+    """
     shuffled = list(examples)
     random.Random(seed).shuffle(shuffled)
     opening = f"{TASKS[name].description} {TASKS[name].answer_format}\n\n"
     pairs = [(OpenedText(x, opening), y) for x, y in shuffled]
-    queries, answers = zip(*pairs[demos:], strict=True)
-    return Task(f"{name}@{seed}", tuple(pairs[:demos]), queries, answers, family=f"seed{seed}")
+    asked, answers = zip(*pairs[demos : None if queries is None else demos + queries], strict=True)
+    return Task(f"{name}@{seed}", tuple(pairs[:demos]), asked, answers, family=f"seed{seed}")
