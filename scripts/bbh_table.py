@@ -37,9 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     console.print(shown)
     for arm, stages in found["seconds"].items():
         console.print(f"{arm}: " + ", ".join(f"{stage} {value:.2f} s" for stage, value in stages.items()) + " a task")
-    for run, share in found["explained"].items():
-        if share is not None:
-            console.print(f"{run}: the majority label explains {share:.0%} of what tasks gained")
+    for run, gain in found["gain"].items():
+        error = "" if gain["stderr"] is None else f" ± {100 * gain['stderr']:.1f}"
+        share = found["explained"][run]
+        label = "" if share is None else f"; the majority label explains {share:.0%} of what tasks gained"
+        console.print(f"{run}: {100 * gain['mean']:+.1f}{error} points over in-context{label}")
     if options.out:
         write_json(options.out, found, indent=2)
     return 0

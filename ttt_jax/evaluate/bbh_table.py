@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,9 @@ def combine(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     Returns:
       arms: what `measure` says of each, the baseline of the first run that shows demonstrations last.
       seconds: arm -> {"adapt", "decode", "select"} a task.
-      explained: for every run with both arms, the share of the gain that the majority label explains.
+      gain: run -> its adapted arm over the in-context arm, its own or that of the first run with both:
+        {"mean", "stderr", "n"}, the paired difference of tasks' accuracies, its standard error over the n tasks.
+      explained: run -> the share of that gain that the majority label explains.
 
     Raises:
       ValueError: a run is not of bbh, or the runs are over different tasks and seeds.
@@ -27,7 +30,9 @@ def combine(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     arms: dict[str, Any] = {}
     seconds: dict[str, dict[str, float]] = {}
     shares: dict[str, float | None] = {}
+    gains: dict[str, dict[str, float]] = {}
     baseline: Any = None
+    before: Any = next((of["measures"]["in_context"] for of in runs.values() if _has_both(of)), None)
     asked: dict[frozenset[str], str] = {}
     for name, metrics in runs.items():
         found = metrics.get("measures")
@@ -40,13 +45,26 @@ def combine(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
                 stage: value / metrics["tasks"] for stage, value in metrics["seconds_by_arm"][arm].items()
             }
         baseline = baseline or found.get(BASELINE)
-        if {"in_context", "adapted"} <= metrics["arms"].keys():
-            shares[name] = explained(*(_accuracies(found[arm]) for arm in ("in_context", "adapted", BASELINE)))
+        own = found["in_context"] if _has_both(metrics) else before
+        if own and "adapted" in metrics["arms"]:
+            pair = _accuracies(own), _accuracies(found["adapted"])
+            gains[name] = _paired(*pair)
+            shares[name] = explained(*pair, _accuracies(found[BASELINE]))
     if len(asked) > 1:
         raise ValueError(f"{' and '.join(asked.values())} are over different tasks or seeds; compare like with like")
     if baseline:
         arms[BASELINE] = baseline
-    return {"arms": arms, "seconds": seconds, "explained": shares}
+    return {"arms": arms, "seconds": seconds, "gain": gains, "explained": shares}
+
+
+def _has_both(metrics: Mapping[str, Any]) -> bool:
+    return {"in_context", "adapted"} <= metrics["arms"].keys()
+
+
+def _paired(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, Any]:
+    differences = [after[name] - before[name] for name in before]
+    error = statistics.stdev(differences) / len(differences) ** 0.5 if len(differences) > 1 else None
+    return {"mean": statistics.fmean(differences), "stderr": error, "n": len(differences)}
 
 
 def _accuracies(measured: Mapping[str, Any]) -> dict[str, float]:
