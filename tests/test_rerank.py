@@ -83,7 +83,7 @@ def test_product_of_experts_ranks_by_the_saved_scores(run):
         truths = [run.domain.key(a) for a in run.tasks[id_].answers or ()]
         saved["scores"] = {
             arm: [
-                {run.domain.key(c.answer): -1.0 - (run.domain.key(c.answer) != truth)
+                {run.domain.key(c.answer): [-1.0 - (run.domain.key(c.answer) != truth)]
                  for c in run.candidates(id_)[arm] if c.query == query and c.answer is not None}
                 for query, truth in enumerate(truths)
             ]

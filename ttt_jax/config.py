@@ -161,6 +161,11 @@ class DecodeConfig:
     top_p: float = 1.0
     grammar: bool = True
     """Only tokens that the domain's syntax allows."""
+    search_above: float | None = None
+    """Beside a view's greedy answer, find every other that has at least this probability (0.05 to 0.1; arXiv
+    2505.07859 uses 0.09)."""
+    search_passes: int = 3
+    """The search reads and continues unfinished answers so often, in each pass as many a query as it has views."""
     chunk: int = 128
     """The cache starts with room for so many new tokens and doubles that room whenever it is full."""
     slots: int = 20
@@ -169,11 +174,15 @@ class DecodeConfig:
     """None: the room that the domain reserves for an answer."""
 
     def __post_init__(self) -> None:
-        _at_least_one(self, "views", "samples", "chunk", "slots", "max_new_tokens")
+        _at_least_one(self, "views", "samples", "chunk", "slots", "max_new_tokens", "search_passes")
         if self.temperature < 0:
             raise ValueError(f"temperature: {self.temperature}, must be 0 (greedy) or more")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p: {self.top_p}, must lie in (0, 1]; 1 keeps every token")
+        if self.search_above is not None and not 0.001 <= self.search_above < 1:
+            raise ValueError(f"search_above: {self.search_above}, must lie in [0.001, 1)")
+        if self.search_above is not None and self.temperature > 0:
+            raise ValueError(f"search_above: needs greedy answers to search from; temperature is {self.temperature}")
         if self.samples > 1 and self.temperature == 0:
             raise ValueError(f"samples: {self.samples} of a view would be the same; set a temperature above 0")
 
@@ -182,13 +191,18 @@ class DecodeConfig:
 class SelectConfig:
     """How candidates become ranked answers."""
 
-    method: Literal["vote", "hierarchical_vote", "product_of_experts"] = "vote"
+    method: Literal[
+        "vote", "hierarchical_vote", "product_of_experts", "mixture_of_experts", "vote_and_likelihood"
+    ] = "vote"
+    """vote and hierarchical_vote count candidates; the others need the likelihood of candidates under many views."""
     attempts: int = 2
     score_candidates: int = 8
-    """product_of_experts: the most voted candidates are scored, at most so many a query."""
+    """Methods that need likelihoods: the likeliest candidates are scored, at most so many a query."""
+    score_views: int | None = None
+    """Likewise: score under so many views drawn anew; None: under those that were decoded."""
 
     def __post_init__(self) -> None:
-        _at_least_one(self, "attempts", "score_candidates")
+        _at_least_one(self, "attempts", "score_candidates", "score_views")
 
 
 @dataclass(frozen=True)

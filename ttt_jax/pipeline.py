@@ -16,16 +16,17 @@ from ttt_jax.adapt.plan import Group, PlannedTask, bucket, plan_groups
 from ttt_jax.adapt.saved import load_adapted, slot_saver
 from ttt_jax.adapt.shared import SharedFile, SharedStream, hand_out
 from ttt_jax.config import RunConfig
-from ttt_jax.decode.candidate import Candidate
+from ttt_jax.decode.candidate import Candidate, Scores
 from ttt_jax.decode.candidates import decode_candidates, score_queries
 from ttt_jax.decode.shared import decode_shared, read_tokens
+from ttt_jax.decode.views import scoring_views
 from ttt_jax.evaluate.records import ADAPTED, IN_CONTEXT, Answers, Training, task_files
 from ttt_jax.runtime.compile_log import CompileLog
 from ttt_jax.runtime.interrupt import Interrupted
 from ttt_jax.runtime.memory import Slots
 from ttt_jax.runtime.run_dir import RunDir
-from ttt_jax.select.likelihood import most_voted
-from ttt_jax.select.rank import rank
+from ttt_jax.select.likelihood import likeliest
+from ttt_jax.select.rank import SCORED, rank
 from ttt_jax.tasks.task import Domain, Task
 
 
@@ -179,14 +180,15 @@ class Solver:
             candidates = self.decode_slots.attempt(lambda slots: self.decode_in(slots, group, arm, trainable))
             self.progress.advance(len(queries))
         self.leave_if_asked()
-        scores: list[dict[str, float] | None] = [None] * len(queries)
+        scores: list[Scores | None] = [None] * len(queries)
         with self.timed() as selecting:
-            if select.method == "product_of_experts":
-                answers = [most_voted(of_query, self.domain, select.score_candidates) for of_query in candidates]
+            if select.method in SCORED:
+                under = scoring_views(queries, select.score_views, self.domain, decode, self.config.seed)
+                answers = [likeliest(of_query, self.domain, select.score_candidates) for of_query in candidates]
                 with self.progress.stage("score", f"{len(queries)} queries x {select.score_candidates} candidates"):
                     scores = self.decode_slots.attempt(
                         lambda slots: score_queries(
-                            self.model, self.base, trainable, queries, answers, self.domain, slots, self.config.lengths
+                            self.model, self.base, trainable, under, answers, self.domain, slots, self.config.lengths
                         )
                     )  # fmt: skip
             ranked = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ class Candidate:
       logprob: sum of the tokens' log-probabilities under the model (nats,
         temperature 1, no grammar mask).
       answer: the answer in the task's own frame, None where it did not parse.
+      searched: found by search, beside the greedy answer of its view.
       steps: the steps towards it, verified; None where none were asked for.
     """
 
@@ -32,7 +34,12 @@ class Candidate:
     tokens: tuple[int, ...]
     logprob: float
     answer: Any | None
+    searched: bool = False
     steps: tuple[JudgedStep, ...] | None = None
+
+
+Scores = Mapping[str, Sequence[float]]
+"""Of one query: by `domain.key` of an answer, its log-probability in nats under each of several views."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +50,8 @@ class Ranked:
       answer: in the task's own frame.
       votes: how many candidates gave it.
       score: what it was ranked by: votes (vote), groups (hierarchical_vote)
-        or summed log-probability in nats (product_of_experts; None where the
-        answer was not among the scored ones).
+        or, by the other methods, what `select.likelihood` makes of its
+        likelihoods (None where the answer was not among the scored ones).
     """
 
     answer: Any

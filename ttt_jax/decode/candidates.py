@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -10,10 +11,11 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from ttt_jax.config import DecodeConfig
-from ttt_jax.decode.candidate import Candidate
+from ttt_jax.decode.candidate import Candidate, Scores
 from ttt_jax.decode.generate import Generated, Prompts, generate
 from ttt_jax.decode.sampling import row_key
 from ttt_jax.decode.score import score_candidates
+from ttt_jax.decode.search import Completion, Search, search, search_lengths
 from ttt_jax.decode.views import View
 from ttt_jax.process.judging import judged_steps
 from ttt_jax.tasks.task import Answer, Domain
@@ -44,7 +46,8 @@ def decode_candidates(
       on_stage: see `generate`.
 
     Returns:
-      The candidates of each query, view by view, those that did not parse included.
+      The candidates of each query, view by view, those that did not parse included; then, where asked for,
+      what search found.
     """
     candidates: list[list[Candidate]] = []
     for start in range(0, len(queries), config.slots):
@@ -53,17 +56,55 @@ def decode_candidates(
         slots[: len(batch)] = [slot for slot, _ in batch]
         adapted = None if trainable is None else take_slots(trainable, slots)
         views = [views for _, views in batch]
+        asked = prompts(views, domain, config, length)
         generated = generate(
-            model, base, adapted, prompts(views, domain, config, length), domain.syntax,
+            model, base, adapted, asked, domain.syntax,
             stop_token=domain.stop_tokens, pad_token=domain.pad_token,
             max_new_tokens=config.max_new_tokens or domain.max_answer_tokens,
             chunk=config.chunk, temperature=config.temperature, top_p=config.top_p,
             grammar=config.grammar, keys=row_keys(views, config, seed), on_stage=on_stage,
         )  # fmt: skip
-        candidates += [
-            candidates_of(of_query, generated, q, config.samples, domain) for q, of_query in enumerate(views)
-        ]
+        found = [candidates_of(of_query, generated, q, config.samples, domain) for q, of_query in enumerate(views)]
+        if config.search_above is not None:
+            options = search_options(config, domain, length)
+            completions = search(model, base, adapted, asked, generated, options, on_stage)
+            for of_query, its_views, its_rows in zip(found, views, completions, strict=False):
+                of_query += searched_candidates(its_views, its_rows, domain)
+        candidates += found
     return candidates
+
+
+def search_options(config: DecodeConfig, domain: Domain, length: int) -> Search:
+    """The search that the options ask for, after prompts of at most `length` tokens."""
+    assert config.search_above is not None
+    longest = config.max_new_tokens or domain.max_answer_tokens
+    return Search(
+        config.search_above, config.search_passes, domain.syntax, domain.stop_tokens, domain.pad_token,
+        config.grammar, longest, config.chunk, search_lengths(length + longest),
+    )  # fmt: skip
+
+
+def searched_candidates(
+    views: Sequence[View], completions: Sequence[Sequence[Completion]], domain: Domain
+) -> list[Candidate]:
+    """What search found beside the greedy answer of each view of one query, likeliest first, mapped back."""
+    rows = [
+        (view, sample, completion)
+        for view, of_view in zip(views, completions, strict=False)
+        for sample, completion in enumerate(of_view, 1)
+    ]
+    if not rows:
+        return []
+    lengths = np.array([len(completion.tokens) for _, _, completion in rows], np.int32)
+    tokens = np.full((len(rows), lengths.max()), domain.pad_token, np.int32)
+    for row, (_, _, completion) in enumerate(rows):
+        tokens[row, : lengths[row]] = completion.tokens
+    logprobs = np.array([completion.logprob for _, _, completion in rows], np.float32)
+    said = Generated(tokens[None], logprobs[None], lengths[None])
+    plain = candidates_of([view for view, _, _ in rows], said, 0, 1, domain)
+    return [
+        replace(candidate, sample=sample, searched=True) for candidate, (_, sample, _) in zip(plain, rows, strict=True)
+    ]
 
 
 def candidates_of(
@@ -98,8 +139,8 @@ def score_queries(
     domain: Domain,
     slots: int,
     lengths: Sequence[int],
-) -> list[dict[str, float] | None]:
-    """The summed log-probability of answers to each query under its views, by answer key.
+) -> list[Scores | None]:
+    """The log-probability of answers to each query under each of its views, by answer key.
 
     Args:
       model, base, trainable, queries, domain: as for `decode_candidates`.
@@ -107,7 +148,7 @@ def score_queries(
       slots: queries side by side.
       lengths: length buckets.
     """
-    scores: list[dict[str, float] | None] = []
+    scores: list[Scores | None] = []
     for start in range(0, len(queries), slots):
         batch = queries[start : start + slots]
         index = np.zeros(slots, np.int32)

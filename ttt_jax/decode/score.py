@@ -69,30 +69,35 @@ def score_candidates(
     answers: Sequence[Sequence[Answer]],
     domain: Domain,
     lengths: Sequence[int],
-) -> list[dict[str, float]]:
-    """Each query's answers, scored under each of its views (product of experts).
+) -> list[dict[str, list[float]]]:
+    """The likelihood of each query's answers under each of its views (Franzen et al., ICML 2025).
 
-    The score of an answer is the sum over views of the log-probability of
-    writing it, its stop token included, in that view (Franzen et al., ICML
-    2025). All sequences go through in a few batches of one shape a length.
+    That of an answer in a view is the log-probability of writing it there, its
+    stop token included. All sequences go through in a few batches of one shape
+    a length.
 
     Args:
       model, base, adapted: as for `score`; entry t belongs to query t.
       views: of T queries.
-      answers: of the same queries, each in its task's own frame (`select.likelihood.most_voted`).
+      answers: of the same queries, each in its task's own frame (`select.likelihood.likeliest`).
       domain: writes answers and gives them their keys.
       lengths: length buckets that sequences are padded to; prompts fit the largest.
 
     Returns:
-      For each query, nats by `domain.key(answer)`.
+      For each query, by `domain.key(answer)`, nats under each view, in the order of the views.
     """
     base, adapted = cast(base, model.dtype), cast(adapted, model.dtype)
     rows = [
         # Longest first, so that later batches are shorter.
-        sorted((_row(view, answer, domain) for answer in of_query for view in views[t]), key=lambda r: -len(r.written))
+        sorted(
+            (_row(i, view, answer, domain) for answer in of_query for i, view in enumerate(views[t])),
+            key=lambda r: -len(r.written),
+        )
         for t, of_query in enumerate(answers)
     ]
-    parts: list[dict[str, list[float]]] = [{domain.key(a): [] for a in of_query} for of_query in answers]
+    found: list[dict[str, list[float]]] = [
+        {domain.key(a): [math.nan] * len(views[t]) for a in of_query} for t, of_query in enumerate(answers)
+    ]
     # A prompt fits the largest bucket; its answer may reach beyond.
     sizes = (*lengths, max(lengths) + domain.max_answer_tokens)
     most, start = max(map(len, rows), default=0), 0
@@ -104,29 +109,30 @@ def score_candidates(
         block = min(1 << (fitting.bit_length() - 1), 1 << (most - 1).bit_length())
         batch = [of_query[start : start + block] for of_query in rows]
         scores = score(model, base, adapted, *_pad(batch, block, length, domain))
-        for part, of_query, values in zip(parts, batch, scores, strict=True):
+        for of_answers, of_query, values in zip(found, batch, scores, strict=True):
             for row, value in zip(of_query, values, strict=False):
-                part[row.key].append(float(value))
+                of_answers[row.key][row.view] = float(value)
         start += block
-    return [{key: math.fsum(values) for key, values in part.items()} for part in parts]
+    return found
 
 
 class _Row(NamedTuple):
     """One answer written in one view, and which of its tokens count."""
 
     key: str
+    view: int
     written: Encoded
     weights: np.ndarray
 
 
-def _row(view: View, answer: Answer, domain: Domain) -> _Row:
+def _row(index: int, view: View, answer: Answer, domain: Domain) -> _Row:
     # The answer goes through the transform as the answer of a task whose only
     # query is this one, so that it changes exactly as the demos do.
     solved = replace(view.task, queries=(view.task.queries[view.query],), answers=(answer,))
     shown = view.transform.apply(solved)
     assert shown.answers is not None
     written = domain.encode([*shown.demos, (shown.queries[0], shown.answers[0])])
-    return _Row(domain.key(answer), written, (written.outputs == len(shown.demos)).astype(np.float32))
+    return _Row(domain.key(answer), index, written, (written.outputs == len(shown.demos)).astype(np.float32))
 
 
 def _pad(batch: Sequence[Sequence[_Row]], rows: int, length: int, domain: Domain):

@@ -67,6 +67,10 @@ class Search:
     chunk: int
     lengths: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        if not 0 < self.above < 1 or self.passes < 1:
+            raise ValueError(f"search: above {self.above} must lie in (0, 1), passes {self.passes} be at least 1")
+
     @property
     def floor(self) -> float:
         """The threshold in nats."""
@@ -76,6 +80,14 @@ class Search:
     def branches(self) -> int:
         """The most disjoint events of a probability of `above` or more."""
         return math.floor(1 / self.above)
+
+
+def search_lengths(longest: int) -> tuple[int, ...]:
+    """Lengths to pad to, up to `longest` and a bit: each half again or a third more, so that few are met."""
+    lengths = [64]
+    while lengths[-1] < longest:
+        lengths.append(lengths[-1] * 3 // 2 if lengths[-1] & (lengths[-1] - 1) == 0 else lengths[-1] * 4 // 3)
+    return tuple(lengths)
 
 
 class _Branch(NamedTuple):

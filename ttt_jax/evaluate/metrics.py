@@ -13,6 +13,7 @@ Tasks with several test inputs are counted in each of the ways in use:
     pass@k_partial   mean over tasks of the share of test inputs that are right
     outputs@k        share of all test inputs that are right
     coverage         share of tasks whose right answers are all among the candidates
+    coverage@k       the same, among the k best ranked answers (so coverage@2 would be pass@2)
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from ttt_jax.tasks.task import Answer, Domain, Task
 ADAPTED = "adapted"
 TOKENS = ("adapt", "prompt", "decode")
 SECONDS = ("load", "compile", "adapt", "decode", "select")
+COVERED = (10, 100)
+"""The k of coverage@k."""
 ABOUT = ("compilations", "model", "device", "versions", "seed", "command")
 
 
@@ -158,6 +161,9 @@ def _numbers(outcomes: Sequence[Outcome], attempts: Sequence[int]) -> dict[str, 
     numbers: dict[str, Any] = {}
     for k in attempts:
         numbers[f"pass@{k}"] = _proportion([all(o.right(k)) for o in outcomes])
+    for k in COVERED:
+        within = [[right and covered for right, covered in zip(o.right(k), o.covered, strict=True)] for o in outcomes]
+        numbers[f"coverage@{k}"] = _proportion([all(of_task) for of_task in within])
     numbers["coverage"] = _proportion([all(o.covered) for o in outcomes])
     for k in attempts:
         numbers[f"pass@{k}_partial"] = _mean([sum(o.right(k)) / len(o.ranks) for o in outcomes])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ttt_jax.decode.candidate import Candidate, Ranked
+from ttt_jax.decode.candidate import Candidate, Ranked, Scores
 from ttt_jax.evaluate.reasoning import about_problems, chosen_steps
 from ttt_jax.tasks.task import Domain, Task
 
@@ -19,14 +19,14 @@ class Answers:
 
     Attributes:
       candidates, ranked: one list per query.
-      scores: per query, summed log-probabilities by answer key; None where selection needs none.
+      scores: one per query; None where selection needs none.
       seconds: this task's share of the group's: adapt, decode, select.
       tokens: adapt, decode and prompt.
     """
 
     candidates: Sequence[Sequence[Candidate]]
     ranked: Sequence[Sequence[Ranked]]
-    scores: Sequence[Mapping[str, float] | None]
+    scores: Sequence[Scores | None]
     seconds: Mapping[str, float]
     tokens: Mapping[str, int]
 

@@ -8,14 +8,14 @@ from ttt_jax.evaluate.metrics import ABOUT, compute_metrics
 from ttt_jax.evaluate.reasoning import chosen_steps
 from ttt_jax.evaluate.saved import SavedRun
 from ttt_jax.runtime.journal import Record
-from ttt_jax.select.rank import rank
+from ttt_jax.select.rank import SCORED, rank
 
 
 def rerank(run: SavedRun, method: str) -> tuple[dict[str, Record], dict[str, Any]]:
     """Ranks every task's candidates anew.
 
     Args:
-      run: its candidates, and for product_of_experts its scores, are read.
+      run: its candidates, and for methods that need them its scores, are read.
       method: one of `select.rank.METHODS`.
 
     Returns:
@@ -45,7 +45,7 @@ def rerank(run: SavedRun, method: str) -> tuple[dict[str, Record], dict[str, Any
 def _rerank_record(run: SavedRun, record: Record, method: str) -> Record:
     task, arms = record["task"], {}
     candidates = run.candidates(task) if record["arms"] else {}
-    scores = run.scores(task) if method == "product_of_experts" else {}
+    scores = run.scores(task) if method in SCORED else {}
     for arm, own in record["arms"].items():
         if own.get("fell_back"):
             arms[arm] = own
@@ -53,10 +53,10 @@ def _rerank_record(run: SavedRun, record: Record, method: str) -> Record:
         where = run.path / "candidates" / f"{task}.json"
         if arm not in candidates:
             raise ValueError(f"{where}: no candidates of arm {arm}")
-        if method == "product_of_experts" and not scores.get(arm):
+        if method in SCORED and not scores.get(arm):
             raise ValueError(
-                f"{where}: no scores of arm {arm}: product_of_experts ranks by the likelihood of every candidate "
-                "under every view, which only a run with --select.method product_of_experts computes"
+                f"{where}: no scores of arm {arm}: {method} ranks by the likelihood of every candidate "
+                f"under every view, which only a run with --select.method {' or '.join(SCORED)} computes"
             )
         ranked, steps = [], []
         for query in range(len(own["ranked"])):

@@ -12,7 +12,7 @@ import numpy as np
 
 from ttt_jax.config import RunConfig
 from ttt_jax.config_loader import from_yaml
-from ttt_jax.decode.candidate import Candidate
+from ttt_jax.decode.candidate import Candidate, Scores
 from ttt_jax.runtime.journal import Record, read_journal
 from ttt_jax.tasks.registry import get_domain
 from ttt_jax.tasks.task import Domain, Task
@@ -75,9 +75,13 @@ class SavedRun:
         saved = self._read(f"candidates/{task_id}.json") or {}
         return {arm: [self._candidate(c) for c in of] for arm, of in saved.items() if arm != "scores"}
 
-    def scores(self, task_id: str) -> dict[str, list[dict[str, float]]]:
-        """Arm -> for each query {answer key: summed log-probability over the views}; empty where none were made."""
-        return (self._read(f"candidates/{task_id}.json") or {}).get("scores") or {}
+    def scores(self, task_id: str) -> dict[str, list[Scores]]:
+        """Arm -> for each query {answer key: log-probability under each view}; empty where none were made."""
+        saved = (self._read(f"candidates/{task_id}.json") or {}).get("scores") or {}
+        return {
+            arm: [{key: [_nats(x) for x in nats] for key, nats in query.items()} for query in queries]
+            for arm, queries in saved.items()
+        }
 
     def _candidate(self, saved: dict[str, Any]) -> Candidate:
         answer = saved["answer"]
@@ -87,9 +91,9 @@ class SavedRun:
             group=saved["group"],
             sample=saved["sample"],
             tokens=tuple(saved["tokens"]),
-            # Strict JSON has no infinity: null is a log-probability that was not finite.
-            logprob=float("-inf") if saved["logprob"] is None else saved["logprob"],
+            logprob=_nats(saved["logprob"]),
             answer=None if answer is None else self.domain.from_json(answer),
+            searched=saved.get("searched", False),
             steps=None if saved.get("steps") is None else tuple(map(tuple, saved["steps"])),
         )
 
@@ -101,6 +105,11 @@ class SavedRun:
             return None
         except ValueError as error:
             raise ValueError(f"{file}: not JSON: {error}") from None
+
+
+def _nats(logprob: float | None) -> float:
+    """Strict JSON has no infinity: null is a log-probability that was not finite."""
+    return float("-inf") if logprob is None else logprob
 
 
 def _array(value: Any) -> Any:

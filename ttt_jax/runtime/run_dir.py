@@ -113,7 +113,7 @@ class RunDir:
 
         Args:
           record: the journal line (see evaluate/metrics.py).
-          candidates: {arm: [candidate, ..], "scores": {arm: [{answer key: logprob} a query]}}.
+          candidates: {arm: [candidate, ..], "scores": {arm: [{answer key: [logprob a view]} a query]}}.
           curves: {"step": [..], "loss": [..], "grad_norm": [..], "learning_rate": [..]}.
           adapter: writes the adapter to the file that it is given (.safetensors).
 

@@ -20,17 +20,19 @@ def hierarchical_vote(candidates: Sequence[Candidate], domain: Domain) -> list[R
     `group` (identity and every kind of transform); what each casts is in
     `cast_votes`. Ties go to the answer with more identity votes, then more
     candidates, then the higher mean log-probability, then to the one seen
-    first. Answers that no group voted for come last, by the same rules.
+    first. Answers that no group voted for come last, by the same rules. What
+    search found is cast by no group.
 
     Returns:
       Every distinct answer, best first; the score is the number of votes cast by groups.
     """
     by_group: dict[str, list[Candidate]] = {}
-    for candidate in candidates:
+    own = [candidate for candidate in candidates if not candidate.searched]
+    for candidate in own:
         by_group.setdefault(candidate.group, []).append(candidate)
     overall = tally(candidates, domain)
     identity = {t.key: t.votes for t in tally(by_group.get(IDENTITY, []), domain)}
-    cast: Counter[str] = Counter(cast_votes(overall))
+    cast: Counter[str] = Counter(cast_votes(tally(own, domain)))
     for members in by_group.values():
         cast.update(cast_votes(tally(members, domain)))
     # A stable sort: what still ties keeps its place in `overall`.

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from ttt_jax.decode.candidate import Candidate, Ranked
+from ttt_jax.decode.candidate import Candidate, Ranked, Scores
 from ttt_jax.select.hierarchical import hierarchical_vote
-from ttt_jax.select.likelihood import product_of_experts
+from ttt_jax.select.likelihood import mixture_of_experts, product_of_experts, vote_and_likelihood
 from ttt_jax.select.vote import flat_vote
 from ttt_jax.tasks.task import Domain
 
-METHODS = ("vote", "hierarchical_vote", "product_of_experts")
+VOTES = {"vote": flat_vote, "hierarchical_vote": hierarchical_vote}
+SCORED = {
+    "product_of_experts": product_of_experts,
+    "mixture_of_experts": mixture_of_experts,
+    "vote_and_likelihood": vote_and_likelihood,
+}
+"""Methods that need the likelihoods of candidates."""
+METHODS = (*VOTES, *SCORED)
 
 
 def rank(
@@ -18,7 +25,7 @@ def rank(
     method: str,
     domain: Domain,
     *,
-    scores: Mapping[str, float] | None = None,
+    scores: Scores | None = None,
 ) -> list[Ranked]:
     """Every distinct answer to one query, best first; a submission takes as many as it has attempts.
 
@@ -26,19 +33,16 @@ def rank(
       candidates: of one query; those that did not parse are passed over.
       method: one of `METHODS`.
       domain: compares answers.
-      scores: for product_of_experts only: `decode.score.score_candidates`'s
-        sums, by `domain.key` of the answer.
+      scores: for `SCORED` methods: what `decode.score.score_candidates` found.
 
     Raises:
       ValueError: for an unknown method, for candidates of several queries,
-        or where product_of_experts has no scores.
+        or where a method has no scores that needs them.
     """
-    if method == "vote":
-        return flat_vote(candidates, domain)
-    if method == "hierarchical_vote":
-        return hierarchical_vote(candidates, domain)
-    if method == "product_of_experts":
+    if method in VOTES:
+        return VOTES[method](candidates, domain)
+    if method in SCORED:
         if scores is None:
-            raise ValueError("select.method product_of_experts ranks by scores: pass those of score_candidates")
-        return product_of_experts(candidates, domain, scores)
+            raise ValueError(f"select.method {method} ranks by scores: pass those of score_candidates")
+        return SCORED[method](candidates, domain, scores)
     raise ValueError(f"select.method {method!r} is not one of {', '.join(METHODS)}")

@@ -19,6 +19,7 @@ class Tally:
       key: `domain.key(answer)`.
       answer: as the first of those candidates gave it.
       votes: how many candidates gave it.
+      greedy: how many of these search did not find: the views, or samples, that wrote it of themselves.
       mean_logprob: mean of their log-probabilities (nats). Between answers of
         equal votes this orders like their sum, the product of the
         probabilities that the views gave.
@@ -27,14 +28,16 @@ class Tally:
     key: str
     answer: Any
     votes: int
+    greedy: int
     mean_logprob: float
 
 
 def tally(candidates: Sequence[Candidate], domain: Domain) -> list[Tally]:
     """The distinct answers of one query, best first.
 
-    More votes win; ties go to the higher mean log-probability, then to the
-    answer seen first. Candidates that did not parse have no vote.
+    More votes win: those of the views' own answers first, then those of what
+    search found beside them. Ties go to the higher mean log-probability, then to
+    the answer seen first. Candidates that did not parse have no vote.
 
     Raises:
       ValueError: where the candidates belong to more than one query.
@@ -48,12 +51,15 @@ def tally(candidates: Sequence[Candidate], domain: Domain) -> list[Tally]:
             supporters.setdefault(domain.key(candidate.answer), []).append(candidate)
     tallies = [
         # fsum is exact, so the order in which candidates arrive cannot decide a tie.
-        Tally(key, same[0].answer, len(same), math.fsum(c.logprob for c in same) / len(same))
+        Tally(
+            key, same[0].answer, len(same), sum(not c.searched for c in same),
+            math.fsum(c.logprob for c in same) / len(same),
+        )
         for key, same in supporters.items()
-    ]
-    return sorted(tallies, key=lambda t: (-t.votes, -t.mean_logprob))
+    ]  # fmt: skip
+    return sorted(tallies, key=lambda t: (-t.greedy, -t.votes, -t.mean_logprob))
 
 
 def flat_vote(candidates: Sequence[Candidate], domain: Domain) -> list[Ranked]:
-    """Every distinct answer, ranked as `tally` orders them; the score is the number of votes."""
-    return [Ranked(t.answer, t.votes, float(t.votes)) for t in tally(candidates, domain)]
+    """Every distinct answer, ranked as `tally` orders them; the score is the votes that search did not add."""
+    return [Ranked(t.answer, t.votes, float(t.greedy)) for t in tally(candidates, domain)]
