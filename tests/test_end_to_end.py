@@ -21,7 +21,7 @@ from ttt_jax.model.config import ModelConfig, RopeConfig
 from ttt_jax.run import run
 from ttt_jax.tasks.encoding import PAD, encode_pairs
 from ttt_jax.tasks.task import keyed_rng
-from ttt_jax.train import sft
+from ttt_jax.train import data, sft
 from ttt_jax.train.config import EvalConfig, ReArcConfig, TrainConfig
 from ttt_jax.train.data import NO_LOSS, Batch, roles
 
@@ -76,7 +76,7 @@ def trained(tmp_path_factory) -> Path:
         eval=EvalConfig(every=0),
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sft, "make_batch", recolouring_batch)
+        patch.setattr(data, "make_batch", recolouring_batch)
         sft.train(config)
     return folder / "model"
 

@@ -110,7 +110,7 @@ def compute_metrics(
       (Wilson; bootstrap for partial credit), or None where no answer is known.
       "per_task" gives the place of every right answer, for paired comparisons;
       "measures", where the domain has its own numbers, those of every arm and baseline;
-      "process" and "difficulty", of generated problems: see `evaluate.reasoning`.
+      "process", "difficulty" and "groups" (by task), of generated problems: see `evaluate.reasoning`.
     """
     about = about or {}
     by_id = {t.id: t for t in tasks}
@@ -151,9 +151,20 @@ def compute_metrics(
             )
             if of
         },
+        **({"groups": groups} if (groups := _groups(records, by_id)) else {}),
         "per_task": {
             id_: {arm: list(o.ranks) for arm in arms if (o := outcomes[arm][id_]) is not None} for id_ in records
         },
+    }
+
+
+def _groups(records: Mapping[str, Record], tasks: Mapping[str, Task]) -> dict[str, str]:
+    """Task id -> the group that its problem is counted with; empty of a run without problems."""
+    if not any("group" in record for record in records.values()):
+        return {}
+    return {
+        id_: record.get("group") or (tasks[id_].family if id_ in tasks else "") or "?"
+        for id_, record in records.items()
     }
 
 

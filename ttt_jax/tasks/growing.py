@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -77,6 +77,36 @@ def make_ladder(name: str, split: str = "test", **options: Any) -> Ladder:
             lambda size, seed: make_cases(DiagnosisOptions(split, sizes=(size,), each=1, seed=seed, **options))[0],
         )  # fmt: skip
     raise ValueError(f"ladder: {name!r}, there are zebra, diagnosis and graphs:<{', '.join(QUESTIONS)}>")
+
+
+def open_ladder(source: str) -> Ladder:
+    """The ladder of a source, such as `zebra/test?demos=4&steps=true` or `graphs/test?questions=bfs`.
+
+    `sizes` and `nodes`, where given, are the levels; `each` and `seed` mean nothing here.
+
+    Raises:
+      ValueError: there is no such source, or it is of several questions.
+    """
+    from ttt_jax.tasks.problem_domain import ProblemDomain
+    from ttt_jax.tasks.registry import get_domain
+
+    name = source.partition("/")[0]
+    domain = get_domain(name)
+    if not isinstance(domain, ProblemDomain):
+        raise ValueError(f"ladder: {source!r}: the domain {name!r} has no levels")
+    options = domain.parse_options(source)
+    rest = {f.name: getattr(options, f.name) for f in fields(options)}
+    chosen = [rest.pop(key) for key in ("sizes", "nodes") if key in rest and f"{key}=" in source]
+    for key in ("sizes", "nodes", "each", "seed"):
+        rest.pop(key, None)
+    if name == "graphs":
+        questions = rest.pop("questions")
+        if len(questions) != 1:
+            raise ValueError(f"ladder: {source!r}: one question is climbed at a time, as in questions=bfs")
+        name = f"graphs:{questions[0]}"
+    ladder = make_ladder(name, **rest)
+    levels = tuple(level for level in ladder.levels if not chosen or level in chosen[0])
+    return replace(ladder, name=source, levels=levels)
 
 
 class Staircase:

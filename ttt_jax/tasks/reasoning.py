@@ -59,7 +59,7 @@ class ReasoningDomain(TextDomain):
             for task in self.parts[name].read(replace(config, source=source)).tasks:
                 if task.id in tasks:
                     raise ValueError(f"tasks.source: {entry!r} gives {task.id} again; set seed=.. of one of the two")
-                tasks[task.id] = replace(_wrap(task, name), family=head or name)
+                tasks[task.id] = of_part(task, name, head or name)
         if not tasks:
             raise ValueError(
                 "tasks.source: the domain 'reasoning' needs one or more sources, such as zebra/test?demos=4"
@@ -163,6 +163,11 @@ class PartTransform:
 
     def invert(self, answer: Answer) -> Answer:
         return {self.part: self.inner.invert(answer[self.part])}
+
+
+def of_part(task: Task, part: str, group: str) -> Task:
+    """A task of one of PARTS as this domain has it, counted with a group."""
+    return replace(_wrap(task, part), family=group)
 
 
 def _part(name: str) -> ProblemDomain:
