@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ttt_jax.process.metrics import Chain, agreement, monte_carlo, process_rates, processbench
+from ttt_jax.process.metrics import Chain, agreement, process_rates, processbench
 from ttt_jax.process.steps import (
     CONTRADICTS_PROBLEM,
     CONTRADICTS_STEP,
@@ -56,19 +56,6 @@ def test_processbench_is_the_harmonic_mean_of_both_accuracies():
         processbench([1], [1, 2])
 
 
-def test_roll_outs_see_growing_prefixes():
-    seen = []
-
-    def complete(prefix):
-        seen.append(list(prefix))
-        return [True] * (3 - len(prefix)) + [False]
-
-    assert monte_carlo(["a", "b", "c"], complete) == pytest.approx([2 / 3, 1 / 2, 0])
-    assert seen == [["a"], ["a", "b"], ["a", "b", "c"]]
-    with pytest.raises(ValueError, match="no completions after step 1"):
-        monte_carlo(["a"], lambda prefix: [])
-
-
 def test_agreement_counts_steps_after_an_error_as_bad():
     chains = [chain("", "", ""), chain("", NOT_ENTAILED, "")]
     found = agreement(chains, [[1.0, 1.0, 0.0], [0.5, 0.5, 0.0]])
@@ -89,5 +76,5 @@ def test_perfect_roll_outs_of_a_deterministic_solver_agree_with_the_verifier():
         bad = int(rng.integers(-1, 4))
         c = chain(*[NOT_ENTAILED if i == bad else "" for i in range(4)])
         chains.append(c)
-        fractions.append(monte_carlo(list("abcd"), lambda prefix, bad=bad: [not 0 <= bad < len(prefix)] * 2))
+        fractions.append([float(not 0 <= bad <= i) for i in range(4)])
     assert agreement(chains, fractions)["agreement"]["value"] == 1.0

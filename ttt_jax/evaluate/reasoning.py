@@ -36,17 +36,22 @@ def about_problems(task: Task, domain: Domain) -> dict[str, Any]:
     return {"group": task.family or domain.name, "complexity": [complexity(query.problem) for query in task.queries]}
 
 
-def chosen_steps(
-    candidates: Sequence[Candidate], ranked: Sequence[Ranked], domain: Domain
-) -> tuple[JudgedStep, ...] | None:
-    """The steps of the candidate that an arm's best answer comes from: of those that gave it, the most likely one.
+def chosen(candidates: Sequence[Candidate], ranked: Sequence[Ranked], domain: Domain) -> Candidate | None:
+    """The candidate that an arm's best answer to a query comes from: of those that gave it, the most likely one.
 
-    Of a query without an answer the most likely candidate counts. None where no steps were asked for.
+    Of a query without an answer the most likely candidate counts. None without candidates.
     """
     best = domain.key(ranked[0].answer) if ranked else None
     giving = [c for c in candidates if best is not None and c.answer is not None and domain.key(c.answer) == best]
-    pool = giving or list(candidates)
-    return max(pool, key=lambda c: c.logprob).steps if pool else None
+    return max(giving or candidates, key=lambda c: c.logprob, default=None)
+
+
+def chosen_steps(
+    candidates: Sequence[Candidate], ranked: Sequence[Ranked], domain: Domain
+) -> tuple[JudgedStep, ...] | None:
+    """The steps of the `chosen` candidate; None where no steps were asked for."""
+    found = chosen(candidates, ranked, domain)
+    return found.steps if found else None
 
 
 Right = Mapping[str, Mapping[str, Sequence[bool]]]

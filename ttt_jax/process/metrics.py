@@ -82,7 +82,7 @@ def processbench(predicted: Sequence[int], labels: Sequence[int]) -> dict[str, A
 
     Returns:
       "error" and "correct": accuracy over chains with and without an error;
-      "f1": their harmonic mean. None where there are no such chains.
+      "f1": their harmonic mean; "accuracy": over all. None where there are no such chains.
     """
     pairs = list(zip(predicted, labels, strict=True))
     parts = {
@@ -94,23 +94,7 @@ def processbench(predicted: Sequence[int], labels: Sequence[int]) -> dict[str, A
     if all(parts.values()):
         a, b = found["error"]["value"], found["correct"]["value"]
         f1 = 2 * a * b / (a + b) if a + b else 0.0
-    return {**found, "f1": f1}
-
-
-def monte_carlo(chain: Sequence[str], complete: Callable[[Sequence[str]], Sequence[bool]]) -> list[float]:
-    """Labels by roll-outs (arXiv 2312.08935): for each step, how often chains go on to a right answer after it.
-
-    Args:
-      chain: steps.
-      complete: a prefix of steps -> whether each of several completions ends right.
-    """
-    fractions = []
-    for i in range(len(chain)):
-        ends = complete(chain[: i + 1])
-        if not len(ends):
-            raise ValueError(f"monte_carlo: no completions after step {i + 1}")
-        fractions.append(sum(map(bool, ends)) / len(ends))
-    return fractions
+    return {**found, "f1": f1, "accuracy": proportion([p == label for p, label in pairs]) if pairs else None}
 
 
 def agreement(chains: Sequence[Chain], fractions: Sequence[Sequence[float]], threshold: float = 0.0) -> dict[str, Any]:
