@@ -1,9 +1,12 @@
-"""Ranks the saved candidates of a run by another method, without an accelerator.
+"""Ranks the saved candidates of a run by other methods, without an accelerator.
 
-python scripts/rerank.py runs/demo --method hierarchical_vote
+    python scripts/rerank.py runs/demo                              every method in one table
+    python scripts/rerank.py runs/demo --method hierarchical_vote   one, as if the run had used it
 
-Prints the new numbers beside the saved ones; writes metrics.<method>.json and
-submission.<method>.json into the run directory.
+All methods: writes methods.json, with the paired difference of each from the
+vote. One: prints its numbers beside the saved ones and writes
+metrics.<method>.json and submission.<method>.json. Both into the run directory.
+Methods that rank by likelihoods need a run with one of them as select.method.
 """
 
 from __future__ import annotations
@@ -12,10 +15,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from ttt_jax.evaluate.rerank import rerank
+from ttt_jax.evaluate.paired import paired_rows, print_rows
+from ttt_jax.evaluate.rerank import by_method, rerank
 from ttt_jax.evaluate.saved import SavedRun
 from ttt_jax.evaluate.submission import make_submission
-from ttt_jax.evaluate.summary import print_beside
+from ttt_jax.evaluate.summary import label, print_beside
 from ttt_jax.runtime.files import write_json
 from ttt_jax.select.rank import METHODS
 
@@ -23,18 +27,37 @@ from ttt_jax.select.rank import METHODS
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run_dir", type=Path)
-    parser.add_argument("--method", choices=METHODS, required=True)
+    parser.add_argument("--method", choices=METHODS, help="one method in place of all")
     arguments = parser.parse_args()
     try:
         run = SavedRun(arguments.run_dir)
-        records, metrics = rerank(run, arguments.method)
+        if arguments.method:
+            one_method(run, arguments.method)
+        else:
+            all_methods(run)
     except ValueError as error:
         sys.exit(f"rerank.py: {error}")
+
+
+def one_method(run: SavedRun, method: str) -> None:
+    """What the run would have said with this method."""
+    records, metrics = rerank(run, method)
     attempts, arm = run.config.select.attempts, run.config.arms[-1]
     submission = make_submission(records, run.tasks.values(), attempts=attempts, arm=arm)
-    write_json(run.path / f"metrics.{arguments.method}.json", metrics, indent=2)
-    write_json(run.path / f"submission.{arguments.method}.json", submission)
-    print_beside({f"saved ({run.config.select.method})": run.metrics, arguments.method: metrics})
+    write_json(run.path / f"metrics.{method}.json", metrics, indent=2)
+    write_json(run.path / f"submission.{method}.json", submission)
+    print_beside({f"saved ({run.config.select.method})": run.metrics, method: metrics})
+
+
+def all_methods(run: SavedRun) -> None:
+    """Every method over the same candidates, a table an arm."""
+    methods = by_method(run)
+    rows = {
+        arm: paired_rows({name: (metrics, arm) for name, metrics in methods.items()}, "vote") for arm in run.config.arms
+    }
+    for arm, of_arm in rows.items():
+        print_rows(of_arm, f"{label(arm)}: the same candidates, ranked by", "vote")
+    write_json(run.path / "methods.json", rows, indent=2)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from ttt_jax.config import RunConfig
 from ttt_jax.evaluate.metrics import compute_metrics
 from ttt_jax.evaluate.saved import SavedRun
 from ttt_jax.runtime.run_dir import RunDir
-from ttt_jax.select.rank import rank
+from ttt_jax.select.rank import SCORED, rank
 from ttt_jax.tasks.registry import get_domain
 from ttt_jax.tasks.task import Task
 
@@ -68,12 +68,31 @@ def make_record(task: Task, candidates: Mapping[str, list[dict[str, Any]]], run:
     return {"task": task.id, "status": "done", "reason": None, "arms": arms, "steps": 64, "final_loss": 0.031}
 
 
+def make_scores(task: Task, candidates: list[dict[str, Any]], run: SavedRun) -> list[dict[str, list[float]]]:
+    """Likelihoods of a task's candidates under two views, a query each."""
+    assert task.answers is not None
+    scores: list[dict[str, list[float]]] = [{} for _ in task.answers]
+    for saved in candidates:
+        c = run._candidate(saved)
+        if c.answer is not None:
+            right = run.domain.same(c.answer, task.answers[c.query])
+            scores[c.query][run.domain.key(c.answer)] = [-1.0, -0.5] if right else [-2.0, -3.0]
+    return scores
+
+
 def make_run(
-    path: Path, tasks: Iterable[Task], failed: Mapping[str, str] | None = None, finish: bool = True
+    path: Path,
+    tasks: Iterable[Task],
+    failed: Mapping[str, str] | None = None,
+    finish: bool = True,
+    config: RunConfig | None = None,
 ) -> SavedRun:
-    """Writes a run over `tasks`; `failed` maps task ids to the reason why they were not adapted."""
+    """Writes a run over `tasks`; `failed` maps task ids to the reason why they were not adapted.
+
+    Where the config ranks by likelihoods, the truth is the likeliest.
+    """
     tasks = list(tasks)
-    config = RunConfig(run_dir=str(path))
+    config = config or RunConfig(run_dir=str(path))
     domain = get_domain("arc")
     with RunDir.open(path, config, COMMAND) as run_dir:
         run_dir.save_tasks(tasks)
@@ -83,6 +102,7 @@ def make_run(
             scored = task if task.answers is not None else replace(task, answers=task.queries)
             candidates = {arm: make_candidates(scored, arm, rng) for arm in config.arms}
             record = make_record(task, candidates, saved)
+            scores = {arm: make_scores(scored, candidates[arm], saved) for arm in candidates}
             curves: dict[str, Any] | None = {
                 "step": list(range(64)),
                 "loss": [float(1.2 * np.exp(-s / 12) + 0.03 * rng.random()) for s in range(64)],
@@ -93,9 +113,10 @@ def make_run(
                 in_context = record["arms"]["in_context"]
                 record |= {"status": "failed", "reason": failed[task.id], "final_loss": None, "steps": 3}
                 record["arms"]["adapted"] = {**in_context, "fell_back": True}
-                del candidates["adapted"]
+                del candidates["adapted"], scores["adapted"]
                 curves = {**curves, "loss": [1.2, 4.0, None]}
-            run_dir.save(record, candidates=candidates, curves=curves)
+            likelihoods = {"scores": scores} if config.select.method in SCORED else {}
+            run_dir.save(record, candidates=candidates | likelihoods, curves=curves)
         if finish:
             metrics = compute_metrics(
                 run_dir.finished(),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from ttt_jax.config import DecodeConfig, RunConfig
+from ttt_jax.evaluate import runs
 from ttt_jax.evaluate.measurement import equal_seconds, measure
 
 
@@ -64,12 +66,44 @@ def test_a_measurement_holds_both_arms_equal_seconds_and_the_seeds(calls, tmp_pa
     assert found["command"] == "the command" and set(found["runs"]) == {"first", "equal_seconds", "seed1", "seed2"}
 
 
-def test_a_spent_budget_leaves_out_the_last_runs_and_keeps_the_first(calls, tmp_path, capsys):
+def clock(monkeypatch, step: float) -> None:
+    """Every look at the clock of `finish_runs` finds it `step` seconds on."""
+    ticks = iter(range(1000))
+    monkeypatch.setattr(runs, "time", SimpleNamespace(monotonic=lambda: step * next(ticks)))
+
+
+def test_a_spent_budget_leaves_out_the_last_runs_and_keeps_the_first(calls, tmp_path, capsys, monkeypatch):
     made, run = calls
     out = tmp_path / "out.json"
-    assert measure(RunConfig(run_dir=str(tmp_path / "r")), run, out, 3, 0.0, "c") == 0
+    clock(monkeypatch, 1000.0)
+    assert measure(RunConfig(run_dir=str(tmp_path / "r")), run, out, 3, 1500.0, "c") == 0
     assert len(made) == 1 and set(json.loads(out.read_text())["runs"]) == {"first"}
     assert "left out: equal_seconds, seed1, seed2" in capsys.readouterr().out
+
+
+def test_it_goes_on_with_the_file_alone_and_makes_no_run_twice(calls, tmp_path, monkeypatch):
+    made, run = calls
+    out, config = tmp_path / "out.json", RunConfig(run_dir=str(tmp_path / "r"))
+    clock(monkeypatch, 1000.0)
+    measure(config, run, out, 3, 2500.0, "c")
+    assert len(made) == 2
+    elsewhere = RunConfig(run_dir=str(tmp_path / "another machine"))
+    assert measure(elsewhere, run, out, 3, 1e9, "c") == 0
+    assert [c.seed for c in made] == [0, 0, 1, 2]
+    before = json.loads(out.read_text())
+    assert measure(elsewhere, run, out, 3, 1e9, "c") == 0
+    assert len(made) == 4 and json.loads(out.read_text()) == before
+    # Other options are other runs.
+    assert measure(RunConfig(run_dir=str(tmp_path / "x"), decode=DecodeConfig(views=2)), run, out, 1, 1e9, "c") == 0
+    assert len(made) == 6
+
+
+def test_metrics_of_an_earlier_run_are_not_taken_for_those_of_one_that_was_refused(tmp_path):
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "metrics.json").write_text(json.dumps(metrics(("adapted",), {"adapted": 3})))
+    out = tmp_path / "out.json"
+    assert measure(RunConfig(run_dir=str(tmp_path / "r")), lambda config, command: 2, out, 3, 1e9, "c") == 2
+    assert not out.exists()
 
 
 def test_a_run_that_was_stopped_ends_the_measurement_with_its_status(tmp_path):

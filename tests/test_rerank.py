@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from synthetic_run import make_run
 
+from ttt_jax.config import RunConfig, SelectConfig
 from ttt_jax.evaluate.rerank import rerank
 from ttt_jax.evaluate.saved import SavedRun
 from ttt_jax.select.hierarchical import hierarchical_vote
+from ttt_jax.select.rank import METHODS
 from ttt_jax.tasks.task import Task
 
 ROOT = Path(__file__).parents[1]
@@ -104,6 +106,27 @@ def test_the_command_runs_without_jax_and_leaves_the_run_as_it_was(run):
     new = sorted(f.name for f in set(run.path.rglob("*")) - before.keys() if f.is_file())
     assert new == ["metrics.hierarchical_vote.json", "submission.hierarchical_vote.json"]
     assert json.loads((run.path / new[0]).read_text())["method"] == "hierarchical_vote"
+
+
+def test_without_a_method_the_command_compares_all_that_the_candidates_allow(run, tmp_path):
+    done = script(run)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((run.path / "methods.json").read_text())
+    assert list(found) == ["in_context", "adapted"] and list(found["adapted"]) == ["vote", "hierarchical_vote"]
+    assert found["adapted"]["vote"]["pass@1"] == run.metrics["arms"]["adapted"]["pass@1"]
+    scored = make_run(tmp_path / "scored", tasks(), config=RunConfig(select=SelectConfig(method="mixture_of_experts")))
+    done = script(scored)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((scored.path / "methods.json").read_text())["in_context"]
+    assert list(found) == list(METHODS)
+    for method in METHODS:
+        assert method.replace("_", " ") in done.stdout
+    # The truth is the likeliest wherever it is.
+    assert found["product_of_experts"]["pass@1"] == found["product_of_experts"]["coverage"]
+    difference = found["product_of_experts"]["difference"]["pass@1"]["value"]
+    assert difference == pytest.approx(
+        found["product_of_experts"]["pass@1"]["value"] - found["vote"]["pass@1"]["value"]
+    )
 
 
 def test_the_command_refuses_in_one_line(run, tmp_path):

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ttt_jax.config import RunConfig
 from ttt_jax.evaluate.bbh_table import combine
+from ttt_jax.evaluate.runs import agree, recorded, stopped_after
 from ttt_jax.runtime.files import write_json
 
 Run = Callable[[RunConfig, str], int]
@@ -71,7 +69,7 @@ def measure_bbh(configs: Mapping[str, RunConfig], run: Run, out: Path, budget_se
             print(f"the budget of {budget_seconds:.0f} s is used; {name} and what follows were left out")
             break
         print(f"{name}: {config.run_dir}", flush=True)
-        with _stopped_after(left):
+        with stopped_after(left):
             status = run(config, command)
         metrics = Path(config.run_dir) / "metrics.json"
         if status or not metrics.exists():
@@ -113,18 +111,6 @@ def choose_schedule(config: RunConfig, run: Run, out: Path, budget_seconds: floa
     return status
 
 
-def recorded(config: RunConfig) -> dict[str, Any]:
-    """What a run's numbers depend on, as JSON: not where it is written, nor where the task files are."""
-    return json.loads(json.dumps(asdict(replace(config, run_dir="", tasks=replace(config.tasks, path=None)))))
-
-
-def agree(earlier: Any, now: Any) -> bool:
-    """Whether two records say the same of every option that both know; later versions know more."""
-    if isinstance(earlier, dict) and isinstance(now, dict):
-        return all(agree(earlier[name], now[name]) for name in earlier.keys() & now.keys())
-    return earlier == now
-
-
 def summarise(runs: Mapping[str, Mapping[str, Any]], command: str) -> dict[str, Any]:
     """The numbers that are quoted, then the metrics of every run."""
     first = next(iter(runs.values()))
@@ -144,18 +130,3 @@ def summarise(runs: Mapping[str, Mapping[str, Any]], command: str) -> dict[str, 
         "arms": found["arms"],
         "runs": dict(runs),
     }
-
-
-class _stopped_after:
-    """Sends this process SIGTERM once the block has taken so many seconds."""
-
-    def __init__(self, seconds: float):
-        # threading's timers hold no more than this.
-        self._timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), os.kill, (os.getpid(), signal.SIGTERM))
-
-    def __enter__(self) -> None:
-        self._timer.daemon = True
-        self._timer.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import statistics
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from ttt_jax.config import RunConfig
 from ttt_jax.evaluate.compare import compare
-from ttt_jax.runtime.files import write_json
-
-Run = Callable[[RunConfig, str], int]
+from ttt_jax.evaluate.paired import paired_rows
+from ttt_jax.evaluate.rerank import by_method
+from ttt_jax.evaluate.runs import Run, Runs, about, finish_runs
+from ttt_jax.evaluate.saved import SavedRun
+from ttt_jax.select.rank import SCORED
 
 
 def equal_seconds(config: RunConfig, metrics: Mapping[str, Any]) -> RunConfig:
@@ -35,45 +35,40 @@ def measure(config: RunConfig, run: Run, out: Path, seeds: int, budget_seconds: 
 
     In this order, so that a budget that ends early leaves out the least: both
     arms with the first seed; in-context at equal seconds; the adapted arm with
-    each further seed. Every run can be resumed: the same call goes on.
+    each further seed. The same call goes on, see `finish_runs`.
 
     Args:
       config: of the first run; the others lie beside it, in `run_dir`-more and `run_dir`-seed1, ...
       run: `ttt_jax.run.run`.
-      out: the file to write; it is brought up to date after every run.
+      out: the file to write, or to go on with.
       seeds: adaptation seeds in all.
-      budget_seconds: no run is begun after so long.
-      command: kept in the file.
+      budget_seconds, command: see `finish_runs`.
 
     Returns:
       the exit status of the run that did not come to its end, or 0.
     """
-    began = time.monotonic()
-    found: dict[str, dict[str, Any]] = {}
-    names = ["first", "equal_seconds", *(f"seed{i}" for i in range(1, seeds))]
-    for name in names:
-        if found and time.monotonic() - began > budget_seconds:
-            print(f"the budget of {budget_seconds:.0f} s is used; left out: {', '.join(names[len(found) :])}")
-            break
+
+    def configure(name: str, found: Runs) -> RunConfig:
         if name == "first":
-            this = config
-        elif name == "equal_seconds":
-            this = replace(equal_seconds(config, found["first"]), run_dir=f"{config.run_dir}-more")
-        else:
-            seed = config.seed + int(name.removeprefix("seed"))
-            this = replace(config, arms=("adapted",), seed=seed, run_dir=f"{config.run_dir}-{name}")
-        status = run(this, command)
-        metrics = Path(this.run_dir) / "metrics.json"
-        if not metrics.exists():
-            return status
-        found[name] = {**json.loads(metrics.read_text()), "views": this.decode.views}
-        write_json(out, summarise(found, config, command), indent=2)
-    print(f"wrote {out}")
-    return 0
+            return config
+        if name == "equal_seconds":
+            return replace(equal_seconds(config, found["first"]), run_dir=f"{config.run_dir}-more")
+        seed = config.seed + int(name.removeprefix("seed"))
+        return replace(config, arms=("adapted",), seed=seed, run_dir=f"{config.run_dir}-{name}")
+
+    names = ["first", "equal_seconds", *(f"seed{i}" for i in range(1, seeds))]
+    def finished(of: RunConfig) -> dict[str, Any]:
+        # Of the first run also what every method makes of its candidates, while these are there.
+        first = of.run_dir == config.run_dir and config.select.method in SCORED
+        return {"methods": by_method(SavedRun(Path(of.run_dir)))} if first else {}
+
+    return finish_runs(
+        names, configure, run, out, budget_seconds, command, lambda found: summarise(found, command), finished
+    )
 
 
-def summarise(found: Mapping[str, dict[str, Any]], config: RunConfig, command: str) -> dict[str, Any]:
-    """The numbers that are quoted, then the metrics of every run."""
+def summarise(found: Runs, command: str) -> dict[str, Any]:
+    """The numbers that are quoted."""
     first = found["first"]
     adapted = [run for name, run in found.items() if name != "equal_seconds"]
     spread = {
@@ -92,11 +87,7 @@ def summarise(found: Mapping[str, dict[str, Any]], config: RunConfig, command: s
         comparisons["adapted - in_context at equal seconds"] = compare(more, "in_context", first, "adapted")
     return {
         "command": command,
-        "benchmark": first["benchmark"],
-        "tasks": tasks,
-        "model": first["model"],
-        "device": first["device"],
-        "versions": first["versions"],
+        **about(found),
         "arms": {
             **first["arms"],
             **({"in_context at equal seconds": found["equal_seconds"]["arms"]["in_context"]} if more else {}),
@@ -107,6 +98,14 @@ def summarise(found: Mapping[str, dict[str, Any]], config: RunConfig, command: s
         "compile": {
             name: {"seconds": run["seconds"]["compile"], "count": run["compilations"]} for name, run in found.items()
         },
-        "views": {name: run["views"] for name, run in found.items()},
-        "runs": dict(found),
+        "views": {name: run["config"]["decode"]["views"] for name, run in found.items()},
+        **({"selection": selection(first)} if "methods" in first else {}),
+    }
+
+
+def selection(first: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Arm -> the same candidates under every method, each with its paired difference from the vote."""
+    methods = first["methods"]
+    return {
+        arm: paired_rows({name: (metrics, arm) for name, metrics in methods.items()}, "vote") for arm in first["arms"]
     }

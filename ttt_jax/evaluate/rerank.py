@@ -8,7 +8,7 @@ from ttt_jax.evaluate.metrics import ABOUT, compute_metrics
 from ttt_jax.evaluate.reasoning import chosen_steps
 from ttt_jax.evaluate.saved import SavedRun
 from ttt_jax.runtime.journal import Record
-from ttt_jax.select.rank import SCORED, rank
+from ttt_jax.select.rank import METHODS, SCORED, rank
 
 
 def rerank(run: SavedRun, method: str) -> tuple[dict[str, Record], dict[str, Any]]:
@@ -40,6 +40,13 @@ def rerank(run: SavedRun, method: str) -> tuple[dict[str, Record], dict[str, Any
         about=about,
     )
     return records, {**metrics, "method": method}
+
+
+def by_method(run: SavedRun) -> dict[str, dict[str, Any]]:
+    """Arms and places of right answers, as in metrics.json, under every method that the saved candidates allow."""
+    methods = [method for method in METHODS if method not in SCORED or run.config.select.method in SCORED]
+    found = {method: rerank(run, method)[1] for method in methods}
+    return {method: {key: metrics[key] for key in ("arms", "per_task")} for method, metrics in found.items()}
 
 
 def _rerank_record(run: SavedRun, record: Record, method: str) -> Record:

@@ -7,13 +7,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ttt_jax.evaluate.paired import difference_text
+
 LABELS = {"in_context": "in-context"}
 COLUMNS = ("pass@1", "pass@2", "coverage")
 
 
 def results_table(path: Path) -> str:
-    """The arms of a metrics.json or of a measurement, and the paired differences of the latter, as Markdown."""
+    """A file of docs/results as Markdown.
+
+    Of a metrics.json the arms, of a measurement also its paired differences; of an ablation its rows, of a sweep
+    its points.
+    """
     found = json.loads(path.read_text(encoding="utf-8"))
+    if "rows" in found:
+        return _ablation_table(found)
+    if "points" in found:
+        return _sweep_table(found)
     lines = [
         f"| {found['tasks']} tasks of {found['benchmark']} | {' | '.join(COLUMNS)} | seconds a task |",
         "|---" * (len(COLUMNS) + 2) + "|",
@@ -21,7 +31,7 @@ def results_table(path: Path) -> str:
     for arm, numbers in found["arms"].items():
         cells = [_share(numbers[column]) for column in COLUMNS]
         lines.append(f"| {LABELS.get(arm, arm)} | {' | '.join(cells)} | {_seconds(found, arm)} |")
-    notes = [f"`{found['command']}`, {found['device']['count']} x {found['device']['kind']}; 95% intervals."]
+    notes = [_source(found)]
     for name, difference in found.get("comparisons", {}).items():
         low, high = 100 * difference["low"], 100 * difference["high"]
         notes.append(
@@ -32,6 +42,43 @@ def results_table(path: Path) -> str:
         values = ", ".join(f"{100 * v:.1f}" for v in spread["values"])
         notes.append(f"{name} of {len(spread['values'])} adaptation seeds: {values} (sd {100 * spread['sd']:.1f}).")
     return "\n".join(lines) + "\n\n" + "  \n".join(notes) + "\n"
+
+
+def _ablation_table(found: Mapping[str, Any]) -> str:
+    lines = [
+        f"| {found['tasks']} tasks of {found['benchmark']}, without | instead | pass@1 | pass@2 | coverage "
+        "| difference in pass@2 | p | seconds a task |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in found["rows"].items():
+        difference = row.get("difference", {}).get("pass@2")
+        cells = [
+            "(nothing)" if name == found["reference"] else name.replace("_", " "),
+            row["instead"],
+            *(_share(row[column]) for column in COLUMNS),
+            difference_text(row),
+            f"{difference['p_value']:.2g}" if difference else "",
+            f"{row['seconds_per_task']:.1f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    for name, reason in found["not_measured"].items():
+        lines.append(f"| {name.replace('_', ' ')} | not measured: {reason} | | | | | | |")
+    return "\n".join(lines) + f"\n\n{_source(found)}\n"
+
+
+def _sweep_table(found: Mapping[str, Any]) -> str:
+    lines = ["| " + " | ".join(["steps", "views", "search above", *COLUMNS, "seconds a task"]) + " |", "|---" * 7 + "|"]
+    for point in found["points"]:
+        above = point["search_above"]
+        shape = [str(point["steps"] or "in-context"), str(point["views"]), "" if above is None else f"{above:g}"]
+        numbers = [_share(point.get(column)) for column in COLUMNS]
+        lines.append(f"| {' | '.join([*shape, *numbers, format(point['seconds_per_task'], '.2f')])} |")
+    knee = f" The cheapest within a point of the best: {found['knee']}." if found["knee"] else ""
+    return "\n".join(lines) + f"\n\n{found['tasks']} tasks of {found['benchmark']}.{knee} {_source(found)}\n"
+
+
+def _source(found: Mapping[str, Any]) -> str:
+    return f"`{found['command']}`, {found['device']['count']} x {found['device']['kind']}; 95% intervals."
 
 
 def _share(number: Mapping[str, float] | None) -> str:

@@ -1,0 +1,119 @@
+"""Several runs in one JSON file, each made once, within a budget: for measurements, ablations and sweeps."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from ttt_jax.config import RunConfig
+from ttt_jax.runtime.files import write_json
+
+Run = Callable[[RunConfig, str], int]
+FINISHED = (0, 3)
+"""Exit statuses of `ttt_jax.run.run` that leave metrics: of all tasks, or of all that could be read."""
+Runs = dict[str, dict[str, Any]]
+"""Name -> metrics of a run, and its options under "config"."""
+
+
+def finish_runs(
+    names: Sequence[str],
+    configure: Callable[[str, Runs], RunConfig],
+    run: Run,
+    out: Path,
+    budget_seconds: float,
+    command: str,
+    summarise: Callable[[Runs], Mapping[str, Any]],
+    finished: Callable[[RunConfig], Mapping[str, Any]] = lambda config: {},
+) -> int:
+    """Makes runs in order, and writes one JSON file, brought up to date after each.
+
+    A run that the file has, of the same options, is not made again, on whatever
+    machine that was: a measurement goes on elsewhere with the file alone. Once
+    the budget is used, the run under way is asked to stop as by SIGTERM (the
+    same command goes on with it where its directory is), and none begins.
+
+    Args:
+      names: of the runs.
+      configure: a run's options, given the runs before it.
+      run: `ttt_jax.run.run`.
+      out: the file; it holds what `summarise` makes of the runs, and under "runs" the runs.
+      budget_seconds: from the call on.
+      command: kept in the file by `summarise`, in run directories by this.
+      summarise: what else the file holds.
+      finished: what else is kept of a run, while its directory is there.
+
+    Returns:
+      the exit status of the run that did not come to its end, or 0.
+    """
+    began = time.monotonic()
+    known: Runs = json.loads(out.read_text())["runs"] if out.exists() else {}
+    found: Runs = {}
+    for i, name in enumerate(names):
+        config = configure(name, found)
+        record = recorded(config)
+        if name in known and agree(known[name]["config"], record):
+            found[name] = known[name]
+            continue
+        left = budget_seconds - (time.monotonic() - began)
+        if left <= 0:
+            print(f"the budget of {budget_seconds:.0f} s is used; left out: {', '.join(names[i:])}")
+            break
+        print(f"{name}: {config.run_dir}", flush=True)
+        with stopped_after(left):
+            status = run(config, command)
+        metrics = Path(config.run_dir) / "metrics.json"
+        if status not in FINISHED or not metrics.exists():
+            return status
+        found[name] = {"config": record, **json.loads(metrics.read_text()), **finished(config)}
+        # What later runs have in the file already stays there until it is their turn.
+        kept = {later: known[later] for later in names[i + 1 :] if later in known}
+        write_json(out, {**summarise(found), "runs": {**found, **kept}}, indent=1)
+    if found:
+        write_json(out, {**summarise(found), "runs": found}, indent=1)
+        print(f"wrote {out}")
+    return 0
+
+
+def about(runs: Runs) -> dict[str, Any]:
+    """What the runs of a measurement share, for the head of its file."""
+    first = next(iter(runs.values()))
+    return {name: first[name] for name in ("benchmark", "tasks", "model", "device", "versions")}
+
+
+def seconds_per_task(metrics: Mapping[str, Any], arm: str) -> float:
+    """Seconds of an arm, compilation left out, over the number of tasks."""
+    return sum(metrics["seconds_by_arm"][arm].values()) / max(metrics["tasks"], 1)
+
+
+def recorded(config: RunConfig) -> dict[str, Any]:
+    """What a run's numbers depend on, as JSON: not where it is written, nor where the task files are."""
+    return json.loads(json.dumps(asdict(replace(config, run_dir="", tasks=replace(config.tasks, path=None)))))
+
+
+def agree(earlier: Any, now: Any) -> bool:
+    """Whether two records say the same of every option that both know; later versions know more."""
+    if isinstance(earlier, dict) and isinstance(now, dict):
+        return all(agree(earlier[name], now[name]) for name in earlier.keys() & now.keys())
+    return earlier == now
+
+
+class stopped_after:
+    """Sends this process SIGTERM once the block has taken so many seconds."""
+
+    def __init__(self, seconds: float):
+        # threading's timers hold no more than this.
+        self._timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), os.kill, (os.getpid(), signal.SIGTERM))
+
+    def __enter__(self) -> None:
+        self._timer.daemon = True
+        self._timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
