@@ -46,7 +46,9 @@ def make_candidates(task: Task, arm: str, rng: np.random.Generator) -> list[dict
     return candidates
 
 
-def make_record(task: Task, candidates: Mapping[str, list[dict[str, Any]]], run: SavedRun) -> dict[str, Any]:
+def make_record(
+    task: Task, candidates: Mapping[str, list[dict[str, Any]]], scores: Mapping[str, Any], run: SavedRun
+) -> dict[str, Any]:
     """The journal line of a task that went well."""
     arms = {}
     for arm in candidates:
@@ -54,10 +56,13 @@ def make_record(task: Task, candidates: Mapping[str, list[dict[str, Any]]], run:
         ranked = [
             [
                 {"answer": run.domain.to_json(r.answer), "votes": r.votes, "score": r.score}
-                for r in rank([c for c in of_arm if c.query == query], "vote", run.domain)
+                for r in rank(
+                    [c for c in of_arm if c.query == query], run.config.select.method, run.domain,
+                    scores=scores[arm][query],
+                )
             ]
             for query in range(len(task.queries))
-        ]
+        ]  # fmt: skip
         adapted = arm == "adapted"
         arms[arm] = {
             "ranked": ranked,
@@ -101,8 +106,8 @@ def make_run(
             rng = np.random.default_rng(sum(task.id.encode()))
             scored = task if task.answers is not None else replace(task, answers=task.queries)
             candidates = {arm: make_candidates(scored, arm, rng) for arm in config.arms}
-            record = make_record(task, candidates, saved)
             scores = {arm: make_scores(scored, candidates[arm], saved) for arm in candidates}
+            record = make_record(task, candidates, scores, saved)
             curves: dict[str, Any] | None = {
                 "step": list(range(64)),
                 "loss": [float(1.2 * np.exp(-s / 12) + 0.03 * rng.random()) for s in range(64)],
