@@ -13,16 +13,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ttt_jax.config import LoraConfig
+from ttt_jax.config import DecodeConfig, LoraConfig
+from ttt_jax.decode.candidates import decode_candidates
 from ttt_jax.decode.generate import Prompts, generate
 from ttt_jax.decode.search import Search, search
 from ttt_jax.decode.syntax import TextSyntax
+from ttt_jax.decode.views import make_views
 from ttt_jax.model.config import ModelConfig, RopeConfig
 from ttt_jax.model.decoder import Decoder
 from ttt_jax.model.lora import init_adapter
 from ttt_jax.tasks.arc import ArcDomain
+from ttt_jax.tasks.task import Task
 
 ARC = ArcDomain()
+ABOVE = 0.01
 T, R, WIDTH, LONGEST = 2, 3, 8, 4
 STOP, PAD, VOCABULARY = 0, 4, 5
 TINY = ModelConfig(VOCABULARY, 16, 24, 1, 2, 1, 8, RopeConfig((1e4,), (4,)), tie_embeddings=False)
@@ -151,54 +155,77 @@ def test_a_task_is_searched_the_same_whatever_its_neighbour(tiny):
     assert got[1] == [[], [], []]
 
 
-def test_grids_found_are_those_of_a_depth_first_search_by_hand():
+@pytest.fixture(scope="module")
+def decoded():
+    """(model, base, adapters, queries, candidates) of two grid tasks under two views, searched."""
     config = dataclasses.replace(TINY, vocab_size=16, head_dim=12, rope=RopeConfig((1e4, 1e2, 1e2), (2, 2, 2)))
     model, base, adapters = random_variables(config, 6, 3.0)
     # Of a model of random weights no grid is likely: this one cares for two colours, newline and end only.
     base["head"]["kernel"] = np.where(np.isin(np.arange(16), (0, 1, 10, 13)), 2 * base["head"]["kernel"], 0)
-    adapters["lora"].pop("head", None)
     rng = np.random.default_rng(0)
     grids = [rng.integers(0, 10, (2, 2)).astype(np.int8) for _ in range(4)]
-    tokens, positions = np.full((T, 1, 32), ARC.pad_token, np.int32), np.zeros((T, 1, 32, 3), np.int32)
-    lengths = np.zeros((T, 1), np.int32)
-    for t in range(T):
-        prompt = ARC.encode([(grids[t], grids[t + 1])], grids[t + 2])
-        lengths[t] = size = len(prompt)
-        tokens[t, 0, :size], positions[t, 0, :size] = prompt.tokens, prompt.positions
-    prompts = Prompts(tokens, positions, lengths)
-    looked = options(
-        above=0.01, syntax=ARC.syntax, stop_tokens=ARC.stop_tokens, pad_token=ARC.pad_token, grammar=True,
-        max_new_tokens=16, lengths=(48,),
-    )  # fmt: skip
-    seeds = greedy((model, base, adapters), prompts, looked)
-    found = search(model, base, adapters, prompts, seeds, looked)
-    for t in range(T):
+    tasks = [Task(f"task{t}", ((grids[t], grids[t + 1]),), (grids[t + 2],)) for t in range(T)]
+    options = DecodeConfig(views=2, slots=T, chunk=16, max_new_tokens=16, search_above=ABOVE, search_passes=50)
+    queries = [(t, make_views(task, 0, ARC, options, seed=0)) for t, task in enumerate(tasks)]
+    candidates = decode_candidates(model, base, adapters, queries, ARC, options, 32, seed=0)
+    return model, base, adapters, queries, candidates
+
+
+def test_grids_found_are_those_of_a_depth_first_search_by_hand(decoded):
+    model, base, adapters, queries, candidates = decoded
+    count = 0
+    for (t, views), of_query in zip(queries, candidates, strict=True):
         variables = {"params": base, **jax.tree.map(lambda x, t=t: x[t], adapters)}
-        expected: dict[tuple[int, ...], float] = {}
+        for view in views:
+            expected = depth_first(model, variables, view.prompt, math.log(ABOVE))
+            of_view = [c for c in of_query if c.view == view.transform.name]
+            greedy = next(c.tokens for c in of_view if not c.searched)
+            expected.pop(greedy, None)
+            found = {c.tokens: c.logprob for c in of_view if c.searched}
+            assert found.keys() == expected.keys()
+            for tokens, logprob in found.items():
+                assert logprob == pytest.approx(expected[tokens], abs=1e-3)
+            count += len(found)
+    assert count >= 4
 
-        def visit(written, places, logprob, t=t, variables=variables, expected=expected):
-            """Depth first, the whole sequence read again at every node."""
-            size = int(lengths[t, 0])
-            row, at = tokens[t, 0].copy(), positions[t, 0].copy()
-            row, at = np.pad(row, (0, 16)), np.pad(at, ((0, 16), (0, 0)))
-            row[size : size + len(written)], at[size : size + len(written)] = written, places or np.zeros((0, 3))
-            after = np.asarray(all_logprobs(model, variables, row[None], at[None]))[0, size + len(written) - 1]
-            for token in legal(written):
-                total, longer = logprob + after[token], [*written, token]
-                if total < math.log(0.01) or len(longer) > 16:
-                    continue
-                if token == ARC.stop_token:
-                    expected[tuple(longer)] = total
-                else:
-                    visit(longer, [*places, place(size, longer)], total)
 
-        visit([], [], 0.0)
-        seed = tuple(seeds.tokens[t, 0, : seeds.lengths[t, 0]].tolist())
-        expected.pop(seed, None)
-        assert {c.tokens for c in found[t][0]} == expected.keys()
-        for c in found[t][0]:
-            assert c.logprob == pytest.approx(expected[c.tokens], abs=1e-3)
-    assert sum(len(of_task[0]) for of_task in found) >= 3
+def test_what_is_found_is_mapped_back_and_told_from_greedy_answers(decoded):
+    *_, queries, candidates = decoded
+    for (_, views), of_query in zip(queries, candidates, strict=True):
+        assert [c.searched for c in of_query[: len(views)]] == [False] * len(views)
+        for view in views:
+            of_view = [c for c in of_query if c.view == view.transform.name]
+            assert [c.sample for c in of_view] == list(range(len(of_view)))
+            assert of_view[1:] == sorted(of_view[1:], key=lambda c: -c.logprob)
+            for candidate in of_view:
+                if candidate.searched:
+                    shown = ARC.parse(candidate.tokens)
+                    np.testing.assert_array_equal(candidate.answer, view.transform.invert(shown))
+
+
+def depth_first(model, variables, prompt, floor: float) -> dict[tuple[int, ...], float]:
+    """Log-probabilities of the grids of a floor or more; the whole sequence is read again at every node."""
+    found: dict[tuple[int, ...], float] = {}
+    size = len(prompt)
+    tokens, positions = np.zeros(48, np.int32), np.zeros((48, 3), np.int32)
+    tokens[:size], positions[:size] = prompt.tokens, prompt.positions
+
+    def visit(written: list[int], logprob: float) -> None:
+        end = size + len(written)
+        if written:
+            tokens[end - 1], positions[end - 1] = written[-1], place(size, written)
+        after = np.asarray(all_logprobs(model, variables, tokens[None], positions[None]))[0, end - 1]
+        for token in legal(written):
+            total, longer = logprob + float(after[token]), [*written, token]
+            if total < floor or len(longer) > 16:
+                continue
+            if token == ARC.stop_token:
+                found[tuple(longer)] = total
+            else:
+                visit(longer, total)
+
+    visit([], 0.0)
+    return found
 
 
 def legal(written: list[int]) -> list[int]:

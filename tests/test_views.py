@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from ttt_jax.config import DecodeConfig
-from ttt_jax.decode.views import make_views
+from ttt_jax.decode.views import make_views, scoring_views
 from ttt_jax.tasks.arc import ArcDomain
+from ttt_jax.tasks.registry import get_domain
 from ttt_jax.tasks.task import Task
 
 ARC = ArcDomain()
@@ -78,3 +79,28 @@ def test_only_the_configured_transforms_and_count_are_used():
 def test_a_query_that_does_not_exist_is_refused():
     with pytest.raises(IndexError, match="a task has 2 queries, no query 2"):
         make_views(make_task(), 2, ARC, CONFIG, seed=0)
+
+
+def test_views_for_scoring_are_those_decoded_or_drawn_anew():
+    queries = [(slot, make_views(make_task(), query, ARC, CONFIG, seed=0)) for slot, query in ((3, 0), (3, 1))]
+    assert scoring_views(queries, None, ARC, CONFIG, seed=0) == queries
+    fresh = scoring_views(queries, 20, ARC, CONFIG, seed=0)
+    for (slot, views), (decoded_slot, decoded) in zip(fresh, queries, strict=True):
+        assert (slot, len(views), len(set(names(views)))) == (decoded_slot, 20, 20)
+        assert {view.query for view in views} == {decoded[0].query}
+        assert names(views)[0] == "identity" and not set(names(views)[1:]) & set(names(decoded))
+    assert names(fresh[0][1]) == names(scoring_views(queries[:1], 20, ARC, CONFIG, seed=0)[0][1])
+
+
+def test_search_is_refused_before_a_run_where_queries_share_what_they_read():
+    domain = get_domain("bbh")
+    with pytest.raises(ValueError, match=r"decode\.search_above: not for domain bbh"):
+        make_views(make_task(), 0, domain, DecodeConfig(search_above=0.1), seed=0)
+
+
+@pytest.mark.parametrize(
+    "options", [{"search_above": 0.0}, {"search_above": 1.0}, {"search_above": 0.1, "temperature": 1.0}]
+)
+def test_search_options_out_of_range_are_refused_by_name(options):
+    with pytest.raises(ValueError, match="search_above"):
+        DecodeConfig(**options)
