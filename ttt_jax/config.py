@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+Remat = Literal["nothing", "products", "full"]
+
 
 def _at_least_one(config: Any, *names: str) -> None:
     """Raises ValueError where one of the named options is given and below 1."""
@@ -136,8 +138,9 @@ class AdaptConfig:
     """One adapter for all tasks of a family (bbh: those of one seed), trained on each of them in turn."""
     stop_loss: float | None = None
     """A task stops early once its smoothed loss is below this."""
-    remat: bool = False
-    """Recompute each layer in the backward pass."""
+    remat: Remat = "nothing"
+    """What the backward pass computes again instead of keeping it, to save memory. `products`: what lies between
+    matrix products (their results and attention are kept). `full`: each layer, from its input."""
     lora: LoraConfig = field(default_factory=LoraConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     examples: ExamplesConfig = field(default_factory=ExamplesConfig)
