@@ -44,7 +44,7 @@ def cases(bench, config, budget_seconds=300.0):
 
 
 def test_adaptation_is_measured_against_its_ceilings() -> None:
-    config = AdaptBenchConfig(presets=("tiny",), remat=(False,), calls=20, own_shapes=False, chunk=2)
+    config = AdaptBenchConfig(presets=("tiny",), remat=("nothing",), calls=20, own_shapes=False, chunk=2)
     (case,), _ = cases(bench_adapt, config)
     assert case["loss"] < 2.5  # what is timed is the real thing: it learns its batch by heart, from 3.2
     seconds = case["step"]["seconds"]
@@ -154,7 +154,7 @@ def test_a_script_writes_its_figures(name, tmp_path) -> None:
     out = tmp_path / "figures.json"
     flags = ["--presets", "tiny", "--calls", "1", "--rounds", "1", "--out", str(out), "--own-shapes", "false"]
     flags += {
-        "adapt": ["--remat", "false", "--peer.batches", "2"],
+        "adapt": ["--remat", "nothing", "--peer.batches", "2"],
         "decode": ["--tasks", "2", "--views", "2", "--new-tokens", "4"],
         "pretrain": ["--lengths", "32", "--tokens-per-batch", "64", "--workers", "0", "--optimizers", "adamw"],
     }[name]

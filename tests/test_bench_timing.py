@@ -73,6 +73,7 @@ def trace_file(tmp_path):
     events = [
         name(1, "/device:GPU:0"), name(1, "Stream #13(Compute)", 5), name(1, "XLA Ops", 9),
         name(2, "/host:CPU"), name(2, "Stream of thoughts", 1),
+        {"ph": "M", "pid": 1, "tid": 5, "name": "thread_sort_index", "args": {"sort_index": 5}},
         kernel(5, "nvjet_hsh_128x256", 100, 50), kernel(5, "loop_add_fusion", 120, 40),
         kernel(5, "nvjet_hsh_128x256", 260, 40),
         kernel(9, "dot.3", 100, 200), kernel(1, "python", 0, 10_000, pid=2),

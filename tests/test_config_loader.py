@@ -109,15 +109,15 @@ def test_diff_is_empty_exactly_for_equal_configs(a, b):
     assert bool(diff(a, b)) == (a != b)
 
 
-@given(steps=st.integers(1), rate=FLOATS, remat=st.booleans(), limit=st.none() | st.integers(1), seed=st.integers())
+@given(steps=st.integers(1), rate=FLOATS, shared=st.booleans(), limit=st.none() | st.integers(1), seed=st.integers())
 @settings(max_examples=60, deadline=None)
-def test_flags_mean_what_their_values_say(steps, rate, remat, limit, seed):
-    argv = [f"--adapt.steps={steps}", f"--adapt.optimizer.learning-rate={rate}", f"--adapt.remat={remat}"]
+def test_flags_mean_what_their_values_say(steps, rate, shared, limit, seed):
+    argv = [f"--adapt.steps={steps}", f"--adapt.optimizer.learning-rate={rate}", f"--adapt.shared={shared}"]
     config = load(*argv, f"--tasks.limit={limit}", f"--seed={seed}", cls=RunConfig)
     adapt = dataclasses.replace(
         RunConfig().adapt,
         steps=steps,
-        remat=remat,
+        shared=shared,
         optimizer=dataclasses.replace(RunConfig().adapt.optimizer, learning_rate=rate),
     )
     assert config == dataclasses.replace(

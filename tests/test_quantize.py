@@ -14,7 +14,7 @@ import pytest
 from tests.random_checkpoint import LLAMA, write_checkpoint
 from tests.test_load_model import run_python
 from ttt_jax.adapt.loop import init_state, make_adapt_chunk
-from ttt_jax.config import LoraConfig, OptimizerConfig
+from ttt_jax.config import LoraConfig, OptimizerConfig, Remat
 from ttt_jax.losses import next_token
 from ttt_jax.model.config import ModelConfig
 from ttt_jax.model.decoder import Decoder
@@ -97,7 +97,7 @@ def test_adapters_on_a_quantised_base_learn_and_merge(checkpoint, method: str, t
     model, base, _ = load_model(checkpoint, quantize=method)
     before = jax.tree.map(np.array, base)
     lora = LoraConfig(rank=4, alpha=8.0)
-    model = model.clone(lora_scale=lora.scale, remat=True)
+    model = model.clone(lora_scale=lora.scale, remat="full")
     keys = jax.random.split(jax.random.key(0), 2)
     adapters = jax.vmap(lambda key: init_adapter(key, model.config, lora))(keys)
     tx = make_optimizer(OptimizerConfig(learning_rate=1e-2, schedule="constant"), 20)
@@ -137,7 +137,7 @@ def kernel_shapes() -> set[tuple[int, ...]]:
     return kernels | {shape[::-1] for shape in kernels}
 
 
-def compile_steps(base: dict, remat: bool, sharding=None):
+def compile_steps(base: dict, remat: Remat, sharding=None):
     """An adaptation of TASKS tasks over STEPS steps, compiled."""
 
     def place(tree):
@@ -157,9 +157,9 @@ def compile_steps(base: dict, remat: bool, sharding=None):
     return chunk.lower(place(state), {"params": place(base)}, place(batches))
 
 
-@pytest.mark.parametrize("remat", [True, False])
+@pytest.mark.parametrize("remat", ["full", "products", "nothing"])
 @pytest.mark.parametrize("method", METHODS)
-def test_no_dequantised_kernel_is_kept_for_the_backward_pass(method: str, remat: bool) -> None:
+def test_no_dequantised_kernel_is_kept_for_the_backward_pass(method: str, remat: Remat) -> None:
     model = Decoder(BIG, lora_scale=LORA.scale, remat=remat)
 
     def residuals(base) -> list:
@@ -177,7 +177,7 @@ def test_no_dequantised_kernel_is_kept_for_the_backward_pass(method: str, remat:
 @pytest.mark.parametrize("method", METHODS)
 def test_no_dequantised_kernel_is_carried_from_step_to_step(method: str) -> None:
     """Dequantising does not depend on the step: without care, the compiler does it before the loop, for all layers."""
-    lowered = compile_steps(base_shapes(method), remat=True)
+    lowered = compile_steps(base_shapes(method), remat="full")
     loops = [line for line in lowered.compile().as_text().splitlines() if re.search(r"= \(.*\) while\(", line)]
     carried = {tuple(map(int, dims.split(","))) for line in loops for dims in re.findall(r"f32\[([\d,]+)\]", line)}
     assert carried, "the loop over steps was not found"
@@ -186,7 +186,7 @@ def test_no_dequantised_kernel_is_carried_from_step_to_step(method: str) -> None
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_quantised_base_keeps_no_task_axis_in_its_matmuls(method: str) -> None:
-    text = compile_steps(base_shapes(method), remat=False).as_text()
+    text = compile_steps(base_shapes(method), remat="nothing").as_text()
     shapes = "|".join(f"{a}x{b}" for a, b in kernel_shapes())
     dots = [line for line in text.splitlines() if "dot_general" in line and re.search(rf"tensor<({shapes})xf32>", line)]
     assert len(dots) >= 7 * BIG.num_layers
@@ -200,7 +200,7 @@ def peak_on_tpu(method: str | None) -> int:
         "from jax.experimental import topologies\n"
         "topology = topologies.get_topology_desc(platform='tpu', topology_name='v5e:2x2')\n"
         "sharding = t.jax.sharding.SingleDeviceSharding(topology.devices[0])\n"
-        f"lowered = t.compile_steps(t.base_shapes({method!r}), remat=True, sharding=sharding)\n"
+        f"lowered = t.compile_steps(t.base_shapes({method!r}), remat='full', sharding=sharding)\n"
         "memory = lowered.compile().memory_analysis()\n"
         "print(memory.argument_size_in_bytes + memory.temp_size_in_bytes)\n"
     )

@@ -22,11 +22,11 @@ from ttt_jax.bench.device import (
     random_params,
     random_positions,
 )
-from ttt_jax.bench.options import PRESETS, BenchConfig
+from ttt_jax.bench.options import PRESETS, BenchConfig, remat_label
 from ttt_jax.bench.report import Report, describe_own_shapes, describe_step, describe_trace, percent, say
 from ttt_jax.bench.timing import Budget, measure
 from ttt_jax.bench.trace import trace_call
-from ttt_jax.config import AdaptConfig
+from ttt_jax.config import AdaptConfig, Remat
 from ttt_jax.model.attention import kernel_name
 from ttt_jax.model.decoder import Decoder
 
@@ -42,7 +42,8 @@ class AdaptBenchConfig(BenchConfig):
     tasks: int | None = None
     batch_size: int | None = None
     rank: int | None = None
-    remat: tuple[bool, ...] | None = None
+    remat: tuple[Remat, ...] = ()
+    """Empty takes the preset's."""
     chunk: int = 4
     """Steps of a timed call."""
     loss_share: float = 1.0
@@ -66,7 +67,7 @@ def bench_adapt(config: AdaptBenchConfig, ceilings: Ceilings, dtype: Any, budget
                         batch_size=config.batch_size or preset.batch_size, chunk=config.chunk, slots=tasks,
                         steps=1_000_000, remat=remat, lora=lora,
                     )  # fmt: skip
-                    what = f"{name}, {tasks} tasks x {adapt.batch_size} x {length}{', remat' if remat else ''}"
+                    what = f"{name}, {tasks} tasks x {adapt.batch_size} x {length}{remat_label(remat)}"
                     if not budget.allows(what, needs=20.0):
                         break
                     base = random_params(preset.model, dtype, config.seed) if base is None else base

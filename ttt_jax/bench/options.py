@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ttt_jax.config import LoraConfig
+from ttt_jax.config import LoraConfig, Remat
 from ttt_jax.model.config import ModelConfig, RopeConfig
 from ttt_jax.train.config import TrainConfig
 
@@ -21,7 +21,7 @@ class Preset:
     batch_size: int
     lengths: tuple[int, ...]
     """Training sequences."""
-    remat: tuple[bool, ...]
+    remat: tuple[Remat, ...]
     contexts: tuple[int, ...] = (512, 2048)
     """Prompts."""
 
@@ -29,7 +29,7 @@ class Preset:
 PRESETS: dict[str, Preset] = {
     "arc-small": Preset(
         TrainConfig().model, LoraConfig(rank=64, alpha=64.0, targets=ALL_LINEAR),
-        tasks=20, batch_size=4, lengths=(1024, 2048), remat=(False,),
+        tasks=20, batch_size=4, lengths=(1024, 2048), remat=("nothing",),
     ),
     "llama-1b": Preset(
         ModelConfig(
@@ -37,7 +37,7 @@ PRESETS: dict[str, Preset] = {
             num_kv_heads=8, head_dim=64, rope=RopeConfig(theta=(500_000.0,)), tie_embeddings=True,
         ),
         LoraConfig(rank=128, alpha=128.0, targets=("q", "v", "gate", "up", "down")),
-        tasks=16, batch_size=2, lengths=(1024,), remat=(True, False),
+        tasks=16, batch_size=2, lengths=(1024,), remat=("products", "full"),
     ),
     # Not to measure anything: to try the benchmarks themselves out on a CPU.
     "tiny": Preset(
@@ -47,7 +47,7 @@ PRESETS: dict[str, Preset] = {
             tie_embeddings=False,
         ),
         LoraConfig(rank=4, alpha=4.0, targets=ALL_LINEAR),
-        tasks=2, batch_size=2, lengths=(32,), remat=(False, True), contexts=(16,),
+        tasks=2, batch_size=2, lengths=(32,), remat=("nothing", "products"), contexts=(16,),
     ),
 }  # fmt: skip
 
@@ -92,3 +92,8 @@ class BenchConfig:
             raise ValueError(f"presets: {', '.join(unknown) or 'empty'}; choose from {', '.join(PRESETS)}")
         if self.calls < 1 or self.rounds < 1:
             raise ValueError(f"calls {self.calls} and rounds {self.rounds} must be at least 1")
+
+
+def remat_label(remat: Remat) -> str:
+    """What a case's name says of it: nothing where all is kept."""
+    return "" if remat == "nothing" else f", remat {remat}"

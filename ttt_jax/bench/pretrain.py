@@ -17,11 +17,11 @@ import numpy as np
 from ttt_jax.bench import counts
 from ttt_jax.bench.ceilings import Ceilings, OwnShapes, measure_own_shapes
 from ttt_jax.bench.device import compile_program, does_not_fit, memory_limit, out_of_memory, peak_memory
-from ttt_jax.bench.options import PRESETS, BenchConfig
+from ttt_jax.bench.options import PRESETS, BenchConfig, remat_label
 from ttt_jax.bench.report import Report, describe_own_shapes, describe_step, describe_trace, percent, say
 from ttt_jax.bench.timing import Budget, measure
 from ttt_jax.bench.trace import trace_call
-from ttt_jax.config import OptimizerConfig
+from ttt_jax.config import OptimizerConfig, Remat
 from ttt_jax.model.attention import kernel_name
 from ttt_jax.model.decoder import Decoder
 from ttt_jax.train.config import EvalConfig, ReArcConfig, TrainConfig
@@ -40,7 +40,7 @@ class PretrainBenchConfig(BenchConfig):
     lengths: tuple[int, ...] = (1024, 2048, 3072)
     tokens_per_batch: int = ReArcConfig.tokens_per_batch
     optimizers: tuple[str, ...] = ("muon", "adamw")
-    remat: bool = False
+    remat: Remat = "nothing"
     workers: int | None = None
     """Data workers timed; None takes all cores but one, 0 leaves them out."""
     worker_batches: int = 24
@@ -57,7 +57,7 @@ def bench_pretrain(config: PretrainBenchConfig, ceilings: Ceilings, dtype: Any, 
         for optimizer in config.optimizers:
             for length in config.lengths:
                 rows = max(1, config.tokens_per_batch // length)
-                what = f"{name}, {rows} x {length}, {optimizer}{', remat' if config.remat else ''}"
+                what = f"{name}, {rows} x {length}, {optimizer}{remat_label(config.remat)}"
                 if budget.allows(what, needs=30.0):
                     case = bench_case(what, config, name, optimizer, rows, length, ceilings, dtype, budget, own)
                     report.case({"preset": name, **case})

@@ -81,7 +81,9 @@ def summarise(path: str | Path, most: int = 30) -> TraceSummary | None:
         and e["pid"] in devices
         and e["args"]["name"].startswith(("Stream", "XLA Ops"))
     }
-    names = {e["args"]["name"] for e in events if e.get("ph") == "M" and (e.get("pid"), e.get("tid")) in streams}
+    names = {
+        e["args"]["name"] for e in events if e.get("name") == "thread_name" and (e.get("pid"), e.get("tid")) in streams
+    }
     if any(name.startswith("Stream") for name in names):
         streams -= {
             (e["pid"], e["tid"])

@@ -15,32 +15,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from ttt_jax.config import Remat
 from ttt_jax.model.attention import cached_attention, causal_attention
 from ttt_jax.model.cache import Cache
 from ttt_jax.model.config import ModelConfig
-from ttt_jax.model.quantize import QuantisedKernel, quantised_matmul
+from ttt_jax.model.head import token_logprobs
+from ttt_jax.model.linear import keep_products, project
+from ttt_jax.model.quantize import QuantisedKernel
 from ttt_jax.model.rope import rope_table, rotate
 
-# Logits of more positions than this many floats are never alive at once in a loss.
-LOGIT_CHUNK = 1 << 25
 # Below this vocabulary a one-hot matmul looks tokens up: its gradient is a
 # matmul too, where a gather's is a scatter-add onto a few contended rows.
 ONE_HOT_VOCABULARY = 256
-
-
-def project(x: jax.Array, weights: dict[str, Any], scale: float, dtype: Any, out_dtype: Any = None) -> jax.Array:
-    """`x W + bias + scale * (x A) B`: a linear layer, with its bias and its adapter where there are any."""
-    x = x.astype(dtype)
-    if isinstance(weights["kernel"], QuantisedKernel):
-        y = quantised_matmul(x, weights["kernel"], dtype, out_dtype)
-    else:
-        y = jnp.matmul(x, weights["kernel"].astype(dtype), preferred_element_type=out_dtype)
-    if "bias" in weights:
-        y = y + weights["bias"].astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
-    if "a" in weights:
-        low = jnp.matmul(x, weights["a"].astype(dtype))
-        y = y + scale * jnp.matmul(low, weights["b"].astype(dtype), preferred_element_type=out_dtype)
-    return y
 
 
 class Linear(nn.Module):
@@ -173,7 +159,8 @@ class Decoder(nn.Module):
       config: its shape.
       lora_scale: factor of the adapter's product (`LoraConfig.scale`).
       dtype: compute type; parameters are cast at use, norms and softmax are float32.
-      remat: recompute each layer in the backward pass instead of storing its activations.
+      remat: what the backward pass computes again instead of keeping it: nothing, what lies
+        between products and attention ("products"), or each layer from its input ("full").
 
     Apply it with `{"params": base}` or `{"params": base, "lora": adapter}`.
     """
@@ -181,12 +168,14 @@ class Decoder(nn.Module):
     config: ModelConfig
     lora_scale: float = 1.0
     dtype: Any = jnp.float32
-    remat: bool = False
+    remat: Remat = "nothing"
 
     def setup(self) -> None:
         c = self.config
         self.embed = nn.Embed(c.vocab_size, c.hidden_size, embedding_init=nn.initializers.normal(0.02))
-        layer = nn.remat(Layer) if self.remat else Layer
+        layer: Any = Layer
+        if self.remat != "nothing":
+            layer = nn.remat(Layer, policy=keep_products if self.remat == "products" else None)
         # Unrolled on purpose: a scan over layers copies the whole cache for every decoded token.
         self.layers = [layer(c, self.lora_scale, self.dtype, window=c.window(i)) for i in range(c.num_layers)]
         self.final_norm = RMSNorm(c.norm_eps)
@@ -255,27 +244,16 @@ class Decoder(nn.Module):
     ) -> Float[Array, "batch length"]:
         """log p(targets[b, i]) as predicted at hidden[b, i], in nats.
 
-        Computed in chunks of positions that are recomputed in the backward
-        pass, so that the logits of a whole batch never exist.
+        Only the log-probability of the target leaves it, not the logits: see `head.token_logprobs`.
         """
-        weights = self._head_weights()
-
-        def chunk_logprobs(args):
-            h, t = args
-            logits = project(h, weights, self.lora_scale, self.dtype, jnp.float32)
-            picked = jnp.take_along_axis(logits, t[:, None], axis=-1)[:, 0]
-            return picked - jax.nn.logsumexp(logits, axis=-1)
-
-        h_NxD = hidden.reshape(-1, hidden.shape[-1])
-        t_N = targets.reshape(-1)
-        size = max(1, LOGIT_CHUNK // self.config.vocab_size)
-        if len(t_N) <= size:
-            return chunk_logprobs((h_NxD, t_N)).reshape(targets.shape)
-        pad = -len(t_N) % size
-        h_CxNxD = jnp.pad(h_NxD, ((0, pad), (0, 0))).reshape(-1, size, h_NxD.shape[-1])
-        t_CxN = jnp.pad(t_N, (0, pad)).reshape(-1, size)
-        out = jax.lax.map(jax.checkpoint(chunk_logprobs), (h_CxNxD, t_CxN))
-        return out.reshape(-1)[: len(t_N)].reshape(targets.shape)
+        logprobs = token_logprobs(
+            lambda weights, h, out_dtype: project(h, weights, self.lora_scale, self.dtype, out_dtype),
+            self._head_weights(),
+            hidden.reshape(-1, hidden.shape[-1]),
+            targets.reshape(-1),
+            self.config.vocab_size,
+        )
+        return logprobs.reshape(targets.shape)
 
     def __call__(
         self,

@@ -43,8 +43,13 @@ def rope_table(
 
 
 def rotate(x: Float[Array, "batch length heads head_dim"], table) -> Float[Array, "batch length heads head_dim"]:
-    """Turns the pairs (x[i], x[i + head_dim / 2]): the half-split layout of Llama checkpoints."""
+    """Turns the pairs (x[i], x[i + head_dim / 2]): the half-split layout of Llama checkpoints.
+
+    One expression over the whole head, so that it fuses with the norm before it
+    (split into halves and joined again, it was several kernels on a GPU, forward and backward).
+    """
     cos, sin = table
-    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    x_f32 = x.astype(jnp.float32)
+    partner = jnp.roll(x_f32, x.shape[-1] // 2, axis=-1)
+    turned = x_f32 * jnp.concatenate([cos, cos], axis=-1) + partner * jnp.concatenate([-sin, sin], axis=-1)
     return turned.astype(x.dtype)

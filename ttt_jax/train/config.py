@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ttt_jax.config import OptimizerConfig
+from ttt_jax.config import OptimizerConfig, Remat
 from ttt_jax.model.config import ModelConfig, RopeConfig
 
 
@@ -155,8 +155,8 @@ class TrainConfig:
     """A name in losses.LOSSES or a dotted path `my_module:my_loss`."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Compute type (parameters are float32); auto is bfloat16 on GPU and TPU, float32 on CPU."""
-    remat: bool = False
-    """Recompute each layer in the backward pass."""
+    remat: Remat = "nothing"
+    """What the backward pass computes again instead of keeping it: see `adapt.remat`."""
     ema_decay: float = 0.999
     """The exported weights are this exponential moving average, which warms up as (1 + step) / (10 + step)."""
     init_from: str | None = None
