@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from ttt_jax.config import OptimizerConfig
+from ttt_jax.muon import muon_for_layers, orthogonalise
 from ttt_jax.update import make_optimizer, make_schedule
 
 
@@ -26,8 +27,8 @@ def tree(seed):
 
 
 def test_muon_on_stacked_matrices_is_optax_muon_on_each():
-    config = OptimizerConfig(name="muon", learning_rate=0.01, weight_decay=0.1, clip_norm=None, schedule="constant")
-    ours = make_optimizer(config, 10)
+    rate, adam_rate = optax.constant_schedule(0.02), optax.constant_schedule(0.01)
+    ours = muon_for_layers(rate, adam_rate, b1=0.9, b2=0.99, weight_decay=0.1, dtype=jnp.float32)
 
     def dimensions(params):
         def of(path, leaf):
@@ -37,7 +38,7 @@ def test_muon_on_stacked_matrices_is_optax_muon_on_each():
         return jax.tree_util.tree_map_with_path(of, params)
 
     plain = optax.contrib.muon(
-        config.muon_learning_rate, adam_learning_rate=0.01, adam_b1=config.b1, adam_b2=config.b2, weight_decay=0.1,
+        0.02, adam_learning_rate=0.01, adam_b1=0.9, adam_b2=0.99, weight_decay=0.1,
         weight_decay_mask=lambda p: jax.tree.map(lambda x: x.ndim >= 2, p), consistent_rms=0.2,
         muon_weight_dimension_numbers=dimensions,
     )  # fmt: skip
@@ -51,6 +52,15 @@ def test_muon_on_stacked_matrices_is_optax_muon_on_each():
         params, other = optax.apply_updates(params, updates), optax.apply_updates(other, other_updates)
     text = step.lower(tree(1), state, params).as_text()
     assert text.count("stablehlo.dot_general") <= 2 * 5 * 3, "one product per shape and Newton-Schulz term"
+
+
+@pytest.mark.parametrize("shape", [(3, 24, 40), (2, 40, 24)])
+def test_orthogonalised_matrices_keep_their_directions_and_have_singular_values_near_one(shape):
+    x = jax.random.normal(jax.random.key(0), shape)
+    u, _, vt = jnp.linalg.svd(x, full_matrices=False)
+    for dtype in (jnp.float32, jnp.bfloat16):
+        values = jnp.einsum("nik,nij,nkj->nk", u, orthogonalise(x, dtype), vt)
+        assert float(values.min()) > 0.6 and float(values.max()) < 1.3
 
 
 def test_muon_moves_matrices_by_its_own_rate_and_norms_by_adams():
