@@ -18,6 +18,7 @@ from ttt_jax.decode.score import score_candidates
 from ttt_jax.decode.search import Completion, Search, search, search_lengths
 from ttt_jax.decode.views import View
 from ttt_jax.process.judging import judged_steps
+from ttt_jax.runtime.mesh import constrain, put
 from ttt_jax.tasks.task import Answer, Domain
 
 
@@ -162,10 +163,19 @@ def score_queries(
     return scores
 
 
+def take_slots(stacked: Any, slots: Int[np.ndarray, " queries"]) -> Any:
+    """The entries of a stacked pytree that belong to the queries, one each, on the devices.
+
+    Of a stack on the host every device is sent the entries of its own queries, and no others.
+    """
+    if all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(stacked)):
+        return put(jax.tree.map(lambda x: x[slots], stacked))
+    return _take(stacked, slots)
+
+
 @jax.jit
-def take_slots(stacked: Any, slots: Int[Array, " queries"]) -> Any:
-    """The entries of a stacked pytree that belong to the queries, one each."""
-    return jax.tree.map(lambda x: x[slots], stacked)
+def _take(stacked: Any, slots: Int[Array, " queries"]) -> Any:
+    return constrain(jax.tree.map(lambda x: x[slots], stacked))
 
 
 def prompts(views: Sequence[Sequence[View]], domain: Domain, config: DecodeConfig, length: int) -> Prompts:

@@ -25,6 +25,7 @@ from ttt_jax.decode.sampling import Sampling, choose
 from ttt_jax.decode.syntax import Syntax, replay
 from ttt_jax.model.cache import Cache
 from ttt_jax.model.decoder import Decoder
+from ttt_jax.runtime.mesh import constrain, over_tasks, put, tasks_here
 
 # Prompt tokens in one forward pass of `prefill`: bounds its activations, more fills no accelerator better.
 PREFILL_TOKENS = 1 << 16
@@ -175,7 +176,7 @@ def generate(
     room = min(chunk, max_new_tokens - 1)  # the last token is never read, so it needs no slot
     on_stage(f"reading prompts of {width} tokens")
     options: dict[str, Any] = dict(rules=rules, slots=width + room, longest=max_new_tokens)
-    state = prefill(model, base, adapted, prompts, keys, begun, **options)
+    state = prefill(model, base, adapted, *put((prompts, keys, begun)), **options)
     return finish(model, base, adapted, state, width, room, rules, on_stage)
 
 
@@ -219,7 +220,7 @@ def prefill(
     cache in place.
     """
     T, R, P = prompts.tokens.shape
-    rows = _block_rows(T, R, P)
+    rows = _block_rows(tasks_here(T), R, P)
     last = jnp.maximum(prompts.lengths - 1, 0)
 
     def read(adapter, tokens, positions, last):
@@ -234,7 +235,7 @@ def prefill(
     def read_block(i, filled):
         start = i * rows
         block = [jax.lax.dynamic_slice_in_dim(x, start, rows, 1) for x in (prompts.tokens, prompts.positions, last)]
-        new = jax.vmap(read)(adapted, *block)
+        new = over_tasks(read)(adapted, *block)
         return jax.tree.map(lambda old, x: jax.lax.dynamic_update_slice_in_dim(old, x, start, 1), filled, new)
 
     empty = jax.vmap(lambda _: Cache.empty(model.config, R, slots, model.dtype))(jnp.arange(T))
@@ -246,7 +247,7 @@ def prefill(
         valid=jnp.arange(slots)[None, None] < prompts.lengths[..., None],
         length=jnp.asarray(P, jnp.int32),
     )
-    return begin(cache, logits, prompts, keys, rules, longest, begun)
+    return constrain(begin(cache, logits, prompts, keys, rules, longest, begun))
 
 
 def begin(
@@ -300,7 +301,7 @@ def decode_chunk(model: Decoder, base: Any, adapted: Any | None, state: DecodeSt
         logits: Any = model.apply(collections, hidden, method="logits")
         return logits[:, 0], cache
 
-    step = jax.vmap(step, in_axes=(0, _CACHE_AXES, 0, 0), out_axes=(0, _CACHE_AXES))
+    step = over_tasks(step, in_axes=(0, _CACHE_AXES, 0, 0), out_axes=(0, _CACHE_AXES))
 
     def unfinished(state: DecodeState):
         return ~state.done.all() & (state.cache.length < slots) & (state.count < longest)
@@ -310,7 +311,7 @@ def decode_chunk(model: Decoder, base: Any, adapted: Any | None, state: DecodeSt
         logits, cache = step(adapted, state.cache, state.token, position)
         return _take_token(state.replace(cache=cache), logits, rules)
 
-    return jax.lax.while_loop(unfinished, body, state)
+    return constrain(jax.lax.while_loop(unfinished, body, state))
 
 
 def _take_token(state: DecodeState, logits: Float[Array, "T R V"], rules: Rules) -> DecodeState:

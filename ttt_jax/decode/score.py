@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 from ttt_jax.decode.params import cast, variables
 from ttt_jax.decode.views import View
 from ttt_jax.model.decoder import Decoder
+from ttt_jax.runtime.mesh import over_tasks, put, tasks_here
 from ttt_jax.tasks.task import Answer, Domain, Encoded
 
 # Tokens in one forward pass: bounds its activations, more fills no accelerator better.
@@ -43,7 +44,7 @@ def score(
         is summed over i; the first token cannot be predicted and is ignored.
     """
     base, adapted = cast(base, model.dtype), cast(adapted, model.dtype)
-    return np.asarray(_score(model, base, adapted, tokens, positions, weights))
+    return np.asarray(_score(model, base, adapted, *put((tokens, positions, weights))))
 
 
 @partial(jax.jit, static_argnames="model")
@@ -58,7 +59,7 @@ def _score(model: Decoder, base: Any, adapted: Any | None, tokens, positions, we
         logprobs: Any = model.apply(collections, hidden, targets, method="token_logprobs")
         return jnp.sum(jnp.where(weights == 0, 0.0, weights * logprobs), axis=1)
 
-    return jax.vmap(one_task)(adapted, tokens, positions, weights)
+    return over_tasks(one_task)(adapted, tokens, positions, weights)
 
 
 def score_candidates(
@@ -105,7 +106,7 @@ def score_candidates(
         needed = max(len(of_query[start].written) for of_query in rows if start < len(of_query))
         length = min(size for size in sizes if size >= needed)
         # A power of two of rows: few compiled shapes, however many candidates there are.
-        fitting = max(1, SCORE_TOKENS // (length * len(rows)))
+        fitting = max(1, SCORE_TOKENS // (length * tasks_here(len(rows))))
         block = min(1 << (fitting.bit_length() - 1), 1 << (most - 1).bit_length())
         batch = [of_query[start : start + block] for of_query in rows]
         scores = score(model, base, adapted, *_pad(batch, block, length, domain))

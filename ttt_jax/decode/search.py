@@ -32,6 +32,7 @@ from ttt_jax.decode.generate import Begun, Generated, Prompts, generate
 from ttt_jax.decode.params import cast, variables
 from ttt_jax.decode.syntax import Syntax
 from ttt_jax.model.decoder import Decoder
+from ttt_jax.runtime.mesh import over_tasks, tasks_here
 
 # Tokens in one forward pass over answers.
 BRANCH_TOKENS = 1 << 16
@@ -237,7 +238,7 @@ def branch_points(
       answer up to and including that token; -inf where there is no more branch.
     """
     T, R, P = prompts.tokens.shape
-    rows = max(n for n in range(1, R + 1) if R % n == 0 and (n == 1 or T * n * P <= BRANCH_TOKENS))
+    rows = max(n for n in range(1, R + 1) if R % n == 0 and (n == 1 or tasks_here(T) * n * P <= BRANCH_TOKENS))
     N, V = min(longest, P), model.config.vocab_size
     steps = jnp.arange(N)
     start = prompts.lengths - written
@@ -268,7 +269,7 @@ def branch_points(
         return jnp.moveaxis(x.reshape(T, R // rows, rows, *x.shape[2:]), 1, 0)
 
     arrays = (prompts.tokens, prompts.positions, start, answers, legal, written, known)
-    out = jax.lax.map(lambda block: jax.vmap(one_task)(adapted, *block), jax.tree.map(blocks, arrays))
+    out = jax.lax.map(lambda block: over_tasks(one_task)(adapted, *block), jax.tree.map(blocks, arrays))
     return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(T, R, -1), out)
 
 

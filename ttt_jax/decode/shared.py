@@ -31,6 +31,7 @@ from ttt_jax.decode.sampling import Sampling
 from ttt_jax.decode.views import View
 from ttt_jax.model.cache import Cache, Prefix
 from ttt_jax.model.decoder import Decoder
+from ttt_jax.runtime.mesh import constrain, over_tasks, tasks_here, whole
 from ttt_jax.tasks.task import Domain
 
 # Bytes of attention scores that suffixes may take at a time.
@@ -97,7 +98,7 @@ def decode_shared(
     # One prefix length and one number of rows for all, so that few shapes are compiled.
     P = _bucket(max(view.common for view in views), lengths)
     R = min(max(len(view.rows) for view in views), config.slots * config.views)
-    T = max(1, config.slots * config.views // R)
+    T = whole(max(1, config.slots * config.views // R))
     by_length: dict[int, list[SharedView]] = defaultdict(list)
     for view in views:
         by_length[_bucket(view.own, lengths)].append(view)
@@ -157,16 +158,21 @@ def read_tokens(queries: Sequence[Sequence[View]], samples: int) -> int:
 @partial(jax.jit, static_argnames="model")
 def read_prefix(model: Decoder, base: Any, adapted: Any | None, prompts: Prompts) -> Prefix:
     """Keys and values of right-padded prefixes [1, T, P]: per layer [T, kv_heads, P, head_dim]."""
-    P = prompts.tokens.shape[-1]
+    T, P = prompts.tokens.shape[1:]
+    turns = tasks_here(T)  # one at a time on each device
 
-    def read(args):
-        of_task, tokens, positions = args
+    def read(of_task, tokens, positions):
         cache = Cache.empty(model.config, 1, P, model.dtype)
         _, cache = model.apply(variables(base, of_task), tokens[None], positions[None], None, cache, method="hidden")
         return jax.tree.map(lambda x: x[0], (cache.keys, cache.values))
 
-    keys, values = jax.lax.map(read, (adapted, prompts.tokens[0], prompts.positions[0]))
-    return Prefix(keys, values, jnp.asarray(prompts.lengths[0]))
+    def in_turns(x):
+        return x.reshape(T // turns, turns, *x.shape[1:]).swapaxes(0, 1)
+
+    arguments = jax.tree.map(in_turns, (adapted, prompts.tokens[0], prompts.positions[0]))
+    layers = jax.lax.map(lambda turn: over_tasks(read)(*turn), arguments)
+    keys, values = jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(T, *x.shape[2:]), layers)
+    return constrain(Prefix(keys, values, jnp.asarray(prompts.lengths[0])))
 
 
 @partial(jax.jit, static_argnames=("model", "rules", "slots", "longest"))
@@ -195,7 +201,7 @@ def read_suffixes(
     T, R, L = suffixes.tokens.shape
     P = prefix.keys[0].shape[-2]
     c = model.config
-    block = _block_rows(R, T * c.num_heads * L * (P + L) * 4)
+    block = _block_rows(R, tasks_here(T) * c.num_heads * L * (P + L) * 4)
     last = jnp.maximum(suffixes.lengths - 1, 0)
 
     def read(of_task, of_view, tokens, positions, last):
@@ -212,7 +218,7 @@ def read_suffixes(
             jax.lax.dynamic_slice_in_dim(x, i * block, block, axis=1)
             for x in (suffixes.tokens, suffixes.positions, last)
         ]
-        new = jax.vmap(read)(adapted, prefix, *rows)
+        new = over_tasks(read)(adapted, prefix, *rows)
         return jax.tree.map(
             lambda old, x: jax.lax.dynamic_update_slice(old, x, (0, i * block, *[0] * (old.ndim - 2))), filled, new
         )
@@ -228,7 +234,7 @@ def read_suffixes(
         # A copy: decoding takes its state over, and more rows may follow on the same prefix.
         prefix=jax.tree.map(jnp.copy, prefix),
     )
-    return begin(cache, logits, suffixes, keys, rules, longest)
+    return constrain(begin(cache, logits, suffixes, keys, rules, longest))
 
 
 def _block_rows(rows: int, bytes_a_row: int) -> int:

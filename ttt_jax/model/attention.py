@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import Any, Literal
 
 import jax
@@ -44,8 +43,8 @@ def causal_attention(
 
     Within its own segment where segments are given, and to the last `window`
     positions (itself included) where that is given. Under a mesh, heads are
-    split over `tensor`, and the batch over `batch_axes`; mapped over tasks
-    (`vmap` with their mesh axes as `spmd_axis_name`) these are split by vmap.
+    split over `tensor`, and the batch over `batch_axes`, or by task where it is
+    mapped over tasks (`mesh.over_tasks`).
     """
     kernel = kernel_name(q.dtype, q.shape[-1])
     if kernel == "splash":
@@ -90,7 +89,6 @@ def splash_attention(
     return jax.vmap(one_row)(q, k, v, segments)[:, :length]
 
 
-@lru_cache
 def _splash_kernel(length: int, heads: int, window: int | None, interpret: bool) -> Any:
     shape = (length, length)
     mask = masks.CausalMask(shape) if window is None else masks.LocalMask(shape, (window - 1, 0), 0)
@@ -99,11 +97,9 @@ def _splash_kernel(length: int, heads: int, window: int | None, interpret: bool)
         block_q=block, block_kv=block, block_kv_compute=block,
         block_q_dkv=block, block_kv_dkv=block, block_kv_dkv_compute=block, use_fused_bwd_kernel=True,
     )  # fmt: skip
-    # Its tables are made here and now, as constants, whatever is being traced around it.
-    with jax.ensure_compile_time_eval():
-        return splash.make_splash_mha(
-            masks.MultiHeadMask([mask] * heads), block_sizes=sizes, head_shards=1, q_seq_shards=1, interpret=interpret
-        )
+    return splash.make_splash_mha(
+        masks.MultiHeadMask([mask] * heads), block_sizes=sizes, head_shards=1, q_seq_shards=1, interpret=interpret
+    )
 
 
 def _on_each_device(attend: Any, batch_axes: tuple[str, ...]) -> Any:

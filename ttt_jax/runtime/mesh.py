@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ttt_jax.config import MeshConfig
@@ -54,16 +53,18 @@ KERNELS: dict[str, tuple[str, str]] = {
 """Logical axes (inputs, outputs) of each kind of kernel, by the name of its layer."""
 
 
-def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh | None:
-    """The mesh of this process's devices, or None where there is one device only.
+def local_mesh(config: MeshConfig) -> Mesh | None:
+    """The mesh of this process's own devices; None where it has one device only."""
+    mesh = make_mesh(config, jax.local_devices())
+    return None if mesh.size == 1 else mesh
 
-    Devices that are neighbours in `devices` share a `tensor` group, then an
-    `fsdp` group.
+
+def make_mesh(config: MeshConfig, devices: Sequence[jax.Device]) -> Mesh:
+    """A mesh of some devices, laid out so that those of a `tensor` group, then of an `fsdp` group, are neighbours.
 
     Raises:
       ValueError: the sizes do not multiply to the number of devices.
     """
-    devices = jax.local_devices() if devices is None else devices
     sizes = [config.task, config.fsdp, config.tensor]
     fixed = math.prod(size for size in sizes if size != -1)
     if -1 in sizes:
@@ -73,9 +74,7 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
             f"mesh: task {config.task} x fsdp {config.fsdp} x tensor {config.tensor} does not make "
             f"{len(devices)} devices; set one of them to -1 to take what is left"
         )
-    if len(devices) == 1:
-        return None
-    return Mesh(np.array(devices).reshape(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    return jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
 
 
 def check_model(mesh: Mesh | None, config: ModelConfig) -> None:
@@ -90,7 +89,7 @@ def use(mesh: Mesh | None) -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh)
 
 
-def task_shards(mesh: Mesh | None) -> int:
+def task_shards(mesh: Any) -> int:
     """How many devices hold different tasks: `slots` of a config count for each of them."""
     return 1 if mesh is None else math.prod(mesh.shape[axis] for axis in TASK_AXES)
 
@@ -124,17 +123,51 @@ def rows(x: jax.Array, batch_axes: tuple[str, ...] = ()) -> jax.Array:
 
     Said once, where hidden states begin; without it they would follow the base's
     `fsdp` split, and be summed over devices in every layer in place of gathering
-    its kernels. Mapped over tasks (`vmap(spmd_axis_name=TASK_AXES)`) they are split by task.
+    its kernels. Mapped over tasks (`over_tasks`) they are split by task.
     """
     if jax.sharding.get_abstract_mesh().empty:
         return x
     return jax.lax.with_sharding_constraint(x, PartitionSpec(batch_axes or None, *[None] * (x.ndim - 1)))
 
 
+def over_tasks(function: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]:
+    """`vmap` over a leading axis of tasks: each device computes its own.
+
+    What does not divide over the devices (one task on eight of them) is
+    computed on each.
+    """
+
+    def mapped(*args: Any) -> Any:
+        mesh = jax.sharding.get_abstract_mesh()
+        axes = (in_axes,) * len(args) if isinstance(in_axes, int) else in_axes
+        of_tasks = [leaf for arg, axis in zip(args, axes, strict=True) if axis == 0 for leaf in jax.tree.leaves(arg)]
+        split = not mesh.empty and not of_tasks[0].shape[0] % task_shards(mesh)
+        return jax.vmap(function, in_axes, out_axes, spmd_axis_name=TASK_AXES if split else None)(*args)
+
+    return mapped
+
+
+def tasks_here(tasks: int) -> int:
+    """How many of `tasks` one device of the mesh around the call computes (all, where they do not divide)."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return tasks if mesh.empty or tasks % task_shards(mesh) else tasks // task_shards(mesh)
+
+
+def whole(tasks: int) -> int:
+    """`tasks` or a few more, so that they divide over the devices of the mesh around the call."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return tasks if mesh.empty else tasks + -tasks % task_shards(mesh)
+
+
 def put(tree: Any, stacked: bool = True) -> Any:
     """Outside jit: sends host arrays to the devices where the rules want them; without a mesh, gives them back."""
+    return putter(stacked)(tree)
+
+
+def putter(stacked: bool = True) -> Callable[[Any], Any]:
+    """`put` with the mesh of this moment, for other threads: a mesh is the context of one thread only."""
     mesh = jax.sharding.get_mesh()
-    return tree if mesh.empty else jax.device_put(tree, shardings(tree, mesh, stacked))
+    return lambda tree: tree if mesh.empty else jax.device_put(tree, shardings(tree, mesh, stacked))
 
 
 def shardings(tree: Any, mesh: Mesh, stacked: bool = True) -> Any:
@@ -171,8 +204,9 @@ def _logical(path: Sequence[str], rank: int) -> tuple[str | None, ...]:
     """Logical axes of an array of the model's trees by its path and rank."""
     plain: tuple[str | None, ...] = (None,) * rank
     names = list(path)
-    if rank == 4 and {"keys", "values"} & set(names):
-        return (None, "heads", None, None)  # a layer of a cache: rows, heads, slots, head_dim
+    if {"keys", "values"} & set(names) and rank in (3, 4):
+        # A layer of a cache: rows, heads, slots, head_dim; its prefix has no rows.
+        return (*[None] * (rank - 3), "heads", None, None)
     while names and names[-1] in ("values", "scales", "codes"):  # inside a quantised kernel
         names.pop()
     if not names:
