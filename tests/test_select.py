@@ -74,7 +74,7 @@ def test_product_of_experts_ranks_by_score_then_the_unscored_by_votes():
     ranked = rank(votes, "product_of_experts", ARC, scores={ARC.key(C): [-1.0, -2.0], ARC.key(A): [-4.5, -0.5]})
     assert names(ranked) == "CAB"
     assert [(r.votes, r.score) for r in ranked] == [(1, -3.0), (2, -5.0), (3, None)]
-    even = rank(votes, "product_of_experts", ARC, scores=dict.fromkeys(map(ARC.key, (A, B, C)), [-1.0]))
+    even = rank(votes, "product_of_experts", ARC, scores={key: [-1.0] for key in map(ARC.key, (A, B, C))})
     assert names(even) == "BAC"
 
 
@@ -86,6 +86,18 @@ def test_a_mixture_forgives_what_a_product_does_not():
     assert names(mixed) == "AB"
     assert mixed[0].score == pytest.approx(np.log(2 / 3 * np.exp(-0.1)))
     assert mixed[1].score == pytest.approx(-2.0)
+
+
+def test_calibrated_views_say_alike_much_however_unlikely_they_find_everything():
+    # The second view prefers B, all but surely, among what it finds unlikely.
+    scores = {ARC.key(A): [-0.2, -60.0], ARC.key(B): [-0.4, -50.0]}
+    votes = [candidate(A), candidate(B)]
+    assert names(rank(votes, "mixture_of_experts", ARC, scores=scores)) == "AB"
+    ranked = rank(votes, "calibrated_experts", ARC, scores=scores)
+    assert names(ranked) == "BA"
+    first = np.exp([-0.2, -0.4])
+    expected = (first / first.sum() + np.exp([-10, 0]) / (1 + np.exp(-10))) / 2
+    assert [r.score for r in ranked] == pytest.approx(expected[::-1])
 
 
 def test_votes_and_mean_likelihood_are_added():

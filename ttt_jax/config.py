@@ -195,7 +195,12 @@ class SelectConfig:
     """How candidates become ranked answers."""
 
     method: Literal[
-        "vote", "hierarchical_vote", "product_of_experts", "mixture_of_experts", "vote_and_likelihood"
+        "vote",
+        "hierarchical_vote",
+        "product_of_experts",
+        "mixture_of_experts",
+        "calibrated_experts",
+        "vote_and_likelihood",
     ] = "vote"
     """vote and hierarchical_vote count candidates; the others need the likelihood of candidates under many views."""
     attempts: int = 2

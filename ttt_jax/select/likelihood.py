@@ -47,6 +47,21 @@ def mixture_of_experts(candidates: Sequence[Candidate], domain: Domain, scores: 
     return _ranked(candidates, domain, scores, lambda answer, nats: _log_sum(nats) - math.log(len(nats)))
 
 
+def calibrated_experts(candidates: Sequence[Candidate], domain: Domain, scores: Scores) -> list[Ranked]:
+    """Ranks answers by their mean share over views: each view's probabilities are divided by their sum over answers.
+
+    So a view that finds every answer unlikely says as much as any other, and
+    none can rule an answer out by itself. Arguments and order as for `product_of_experts`.
+    """
+    sums = [_log_sum(of_view) for of_view in zip(*map(_numbers, scores.values()), strict=True)]
+
+    def share(answer: Tally, nats: Sequence[float]) -> float:
+        known = [math.exp(x - total) for x, total in zip(nats, sums, strict=True) if math.isfinite(total)]
+        return math.fsum(known) / len(nats)
+
+    return _ranked(candidates, domain, scores, share)
+
+
 def vote_and_likelihood(candidates: Sequence[Candidate], domain: Domain, scores: Scores) -> list[Ranked]:
     """Ranks answers by votes plus mean log-probability over views, as NVARC did for ARC Prize 2025.
 
@@ -62,17 +77,17 @@ def _ranked(
     score: Callable[[Tally, Sequence[float]], float],
 ) -> list[Ranked]:
     in_vote_order = tally(candidates, domain)
-    scored = [Ranked(t.answer, t.votes, _finite(score(t, scores[t.key]))) for t in in_vote_order if scores.get(t.key)]
+    scored = [Ranked(t.answer, t.votes, score(t, _numbers(scores[t.key]))) for t in in_vote_order if scores.get(t.key)]
     rest = [Ranked(t.answer, t.votes, None) for t in in_vote_order if not scores.get(t.key)]
     return sorted(scored, key=lambda r: -(r.score or 0.0)) + rest
 
 
 def _log_sum(nats: Sequence[float]) -> float:
     """log of the sum of exp; fsum, so that the order of views or candidates decides nothing."""
-    most = max(nats)
+    most = max(nats, default=-math.inf)
     return most + math.log(math.fsum(math.exp(x - most) for x in nats)) if math.isfinite(most) else -math.inf
 
 
-def _finite(score: float) -> float:
+def _numbers(nats: Sequence[float]) -> list[float]:
     """A likelihood that is no number is the worst."""
-    return -math.inf if math.isnan(score) else score
+    return [-math.inf if math.isnan(x) else x for x in nats]

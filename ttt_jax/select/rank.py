@@ -6,7 +6,12 @@ from collections.abc import Sequence
 
 from ttt_jax.decode.candidate import Candidate, Ranked, Scores
 from ttt_jax.select.hierarchical import hierarchical_vote
-from ttt_jax.select.likelihood import mixture_of_experts, product_of_experts, vote_and_likelihood
+from ttt_jax.select.likelihood import (
+    calibrated_experts,
+    mixture_of_experts,
+    product_of_experts,
+    vote_and_likelihood,
+)
 from ttt_jax.select.vote import flat_vote
 from ttt_jax.tasks.task import Domain
 
@@ -14,6 +19,7 @@ VOTES = {"vote": flat_vote, "hierarchical_vote": hierarchical_vote}
 SCORED = {
     "product_of_experts": product_of_experts,
     "mixture_of_experts": mixture_of_experts,
+    "calibrated_experts": calibrated_experts,
     "vote_and_likelihood": vote_and_likelihood,
 }
 """Methods that need the likelihoods of candidates."""
