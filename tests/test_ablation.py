@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,9 @@ from ttt_jax.evaluate.ablation import PARTS, NotApplicable, ablate, without
 from ttt_jax.evaluate.compare import compare
 from ttt_jax.evaluate.sweep import frontier, knee, plot_sweep, sweep
 from ttt_jax.evaluate.tables import results_table
-from ttt_jax.runtime.run_dir import RunDir
 from ttt_jax.tasks.task import Task
 
+ROOT = Path(__file__).resolve().parent.parent
 FULL = RunConfig(
     adapt=AdaptConfig(examples=ExamplesConfig(augmenters=("upscale",))),
     decode=DecodeConfig(search_above=0.1),
@@ -182,6 +183,22 @@ def test_a_sweep_runs_every_combination_cheapest_first_and_draws_it(plain, tmp_p
     assert (tmp_path / "sweep.png").stat().st_size > 10_000
 
 
-def test_a_run_directory_of_the_stand_in_is_one(plain, tmp_path):
-    Runs()(plain, "c")
-    RunDir.open(plain.run_dir, plain, "c").close()
+@pytest.mark.parametrize("script", ["ablate", "sweep"])
+def test_the_commands_run_resume_and_refuse(script, tmp_path, monkeypatch, capsys):
+    main = runpy.run_path(str(ROOT / "scripts" / f"{script}.py"))["main"]
+    made = Runs()
+    monkeypatch.setattr("ttt_jax.run.run", made)
+    monkeypatch.setenv("COLUMNS", "200")
+    argv = ["--run-dir", str(tmp_path / "run"), "--out", str(tmp_path / "out.json"), "--tasks.limit", "6"]
+    only = {"ablate": ["--without", "adaptation", "views"], "sweep": ["--steps", "0", "8", "--views", "2"]}[script]
+    assert main([*argv, *only]) == 0
+    assert {c.tasks.limit for c in made.made} == {6} and len(made.made) == 2
+    shown = capsys.readouterr().out
+    assert {"ablate": "pass@2 - all", "sweep": "the knee: "}[script] in shown
+    assert json.loads((tmp_path / "out.json").read_text())["command"].startswith(
+        f"python scripts/{script}.py --run-dir"
+    )
+    assert main([*argv, *only]) == 0 and len(made.made) == 2
+    wrong = {"ablate": ["--arms", "in_context"], "sweep": ["--search", "0.1", "often"]}[script]
+    assert main([*argv, *wrong]) == 2
+    assert capsys.readouterr().err.startswith(f"{script}.py: ")
