@@ -45,11 +45,24 @@ def init_adapter(key: jax.Array, config: ModelConfig, lora: LoraConfig) -> Adapt
         raise ValueError(f"adapt.lora.targets: {unknown or 'empty'}; choose from {', '.join(TARGETS)}")
     shapes = target_shapes(config)
 
+    def first_factors(target: str, layers: jax.Array) -> jax.Array:
+        """`a` of all layers at once: drawn one by one, they would take minutes to compile."""
+        fan_in, _ = shapes[target]
+
+        def draw(index: jax.Array) -> jax.Array:
+            a_key = jax.random.fold_in(jax.random.fold_in(key, index), TARGETS.index(target))
+            return jax.random.normal(a_key, (fan_in, lora.rank), jnp.float32) * fan_in**-0.5
+
+        return jax.vmap(draw)(layers)
+
+    count = config.num_layers
+    drawn = {
+        target: first_factors(target, jnp.arange(count, count + 1) if target == "head" else jnp.arange(count))
+        for target in lora.targets
+    }
+
     def factors(index: int, target: str) -> Adapter:
-        fan_in, fan_out = shapes[target]
-        a_key = jax.random.fold_in(jax.random.fold_in(key, index), TARGETS.index(target))
-        a = jax.random.normal(a_key, (fan_in, lora.rank), jnp.float32) * fan_in**-0.5
-        return {"a": a, "b": jnp.zeros((lora.rank, fan_out), jnp.float32)}
+        return {"a": drawn[target][index], "b": jnp.zeros((lora.rank, shapes[target][1]), jnp.float32)}
 
     adapter: Adapter = {}
     for i in range(config.num_layers):
@@ -61,7 +74,7 @@ def init_adapter(key: jax.Array, config: ModelConfig, lora: LoraConfig) -> Adapt
         if layer:
             adapter[f"layers_{i}"] = layer
     if "head" in lora.targets:
-        adapter["head"] = factors(config.num_layers, "head")
+        adapter["head"] = factors(0, "head")
     return adapter
 
 
