@@ -26,7 +26,9 @@ def equal_seconds(config: RunConfig, metrics: Mapping[str, Any]) -> RunConfig:
     adapted = sum(seconds["adapted"].values())
     ratio = max(1.0, adapted / max(sum(seconds["in_context"].values()), 1e-9))
     views = -(-int(config.decode.views * ratio) // 8) * 8
-    slots = max(1, config.decode.slots * config.decode.views // views)
+    slots = config.decode.slots
+    if isinstance(slots, int):
+        slots = max(1, slots * config.decode.views // views)
     return replace(config, arms=("in_context",), decode=replace(config.decode, views=views, slots=slots))
 
 
