@@ -146,8 +146,8 @@ def results(run_dir: str | Path) -> dict[str, Any]:
     """All that a run found, and nothing of how long it took."""
     run_dir = Path(run_dir)
     metrics = read_json(run_dir / "metrics.json")
-    for name in ("seconds", "seconds_by_arm", "compilations", "command"):
-        del metrics[name]
+    for name in ("seconds", "seconds_by_arm", "compilations", "padding", "idle", "command"):
+        metrics.pop(name, None)
     lines = journal(run_dir)
     for line in lines.values():
         for arm in line["arms"].values():

@@ -151,17 +151,6 @@ def test_tasks_stop_at_their_own_number_of_steps_and_then_do_not_move():
     assert largest_difference(take(short.train.trainable, 0), take(state.train.trainable, 0)) < 1e-6
 
 
-def test_early_stop_follows_each_tasks_own_loss():
-    chunk = make_adapt_chunk(next_token, TX, MODEL, stop_loss=2.4)
-    data = {k: np.repeat(v, 60, axis=1) for k, v in batches(2, 1).items()}
-    # Uniform noise cannot be learnt: fresh tokens at every step keep the second task above the threshold.
-    data["tokens"][1] = batches(2, 60, seed=5)["tokens"][1]
-    state, frozen = fresh_state(TX, [0, 1])
-    state, _ = chunk(state, frozen, data)
-    steps = np.asarray(state.train.step)
-    assert steps[0] < 60 and steps[1] == 60
-
-
 def test_full_weight_adaptation_goes_through_the_same_loop():
     state, frozen = fresh_state(TX, [0, 1], config=AdaptConfig(trainable="full"))
     assert frozen == {}
@@ -209,31 +198,3 @@ def test_an_adapters_weights_depend_on_its_own_key_only():
     first = make(jax.vmap(jax.random.key)(jnp.asarray([5, 6], jnp.uint32)))[0]
     second = make(jax.vmap(jax.random.key)(jnp.asarray([1, 2, 5], jnp.uint32)))[0]
     assert_equal_trees(take(first, 0), take(second, 2))
-
-
-def test_a_group_left_between_chunks_goes_on_to_the_same_adapters_bitwise(tmp_path):
-    from ttt_jax.adapt.adapt import Adapter
-    from ttt_jax.adapt.examples import ExampleStream
-    from ttt_jax.adapt.partial import PartialFile
-    from ttt_jax.runtime.interrupt import Interrupted
-    from ttt_jax.tasks.registry import get_domain
-    from ttt_jax.tasks.task import Task
-
-    domain, rng = get_domain("arc"), np.random.default_rng(0)
-    grids = [rng.integers(0, 10, (2, 2)).astype(np.int8) for _ in range(4)]
-    tasks = [Task(name, tuple((g, g[::-1]) for g in grids), (grids[0],)) for name in ("a", "b")]
-    config = AdaptConfig(lora=LoraConfig(rank=2), slots=3, steps=10, chunk=4, batch_size=1)
-    streams = [ExampleStream(task, domain, config.examples, 0) for task in tasks]
-    adapter = Adapter(MODEL, BASE, config, 0, domain.pad_token)
-    whole = adapter.adapt(["a", "b"], streams, 128)
-
-    saved = PartialFile(tmp_path, ["a", "b"])
-    with pytest.raises(Interrupted):
-        adapter.adapt(["a", "b"], streams, 128, leave=lambda: True, saved=saved)
-    assert saved.path.exists()
-    done = []
-    resumed = adapter.adapt(["a", "b"], streams, 128, on_chunk=lambda k, n, loss: done.append(k), saved=saved)
-    assert done == [4, 4, 2], "four steps from the file, then the rest"
-    assert_equal_trees(whole.trainable, resumed.trainable)
-    assert whole.curves == resumed.curves and whole.tokens.tolist() == resumed.tokens.tolist()
-    assert not saved.path.exists()

@@ -53,19 +53,19 @@ def test_a_run_on_an_exhausted_device_gives_what_fewer_slots_give(tmp_path, monk
     model = write_model(tmp_path / "model")
     tasks = write_tasks(tmp_path / "tasks", [f"task{i}" for i in range(4)])
     assert run(small_run(tmp_path / "few", model, tasks), "few") == 0
-    adapt, decode = Adapter.adapt, pipeline.decode_candidates
+    send, decode = Adapter._send, pipeline.decode_candidates
 
-    def adapt_small(self, *args, **options):
-        if self.config.slots > 2:
+    def send_small(self, state, batches, running, length):
+        if len(running) > 2:
             raise exhausted()
-        return adapt(self, *args, **options)
+        return send(self, state, batches, running, length)
 
     def decode_small(*args, **options):
         if args[5].slots > 2:
             raise exhausted()
         return decode(*args, **options)
 
-    monkeypatch.setattr(Adapter, "adapt", adapt_small)
+    monkeypatch.setattr(Adapter, "_send", send_small)
     monkeypatch.setattr(pipeline, "decode_candidates", decode_small)
     assert run(small_run(tmp_path / "exhausted", model, tasks, adapt__slots=4, decode__slots=4), "exhausted") == 0
     assert "going on with adapt.slots 2" in capsys.readouterr().out

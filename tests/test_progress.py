@@ -119,8 +119,20 @@ def test_misuse_is_an_error(clock, out):
     progress = lines_of(out, 1, None, clock)
     with pytest.raises(RuntimeError, match="no stage is open"):
         progress.advance()
-    with progress.stage("adapt"), pytest.raises(RuntimeError, match="adapt is still open"), progress.stage("decode"):
-        pass
+
+
+def test_a_stage_within_another_takes_its_own_time_and_the_outer_one_goes_on(clock, out):
+    progress = lines_of(out, 2, {"adapt": 100, "decode": 10}, clock)
+    with progress.stage("adapt", units=100):
+        clock.now += 50
+        progress.advance(50)
+        with progress.stage("decode", units=10):
+            clock.now += 10
+            progress.advance(5)
+        assert progress.left() == (50 + 10, True)
+        clock.now += 50
+        progress.advance(50)
+    assert progress.left() == (10, True)
 
 
 def test_a_stage_that_raises_is_closed(clock, out):

@@ -16,7 +16,7 @@ def _at_least_one(config: Any, *names: str) -> None:
     """Raises ValueError where one of the named options is given and below 1."""
     for name in names:
         value = getattr(config, name)
-        if value is not None and value < 1:
+        if value not in (None, "auto") and value < 1:
             raise ValueError(f"{name}: {value}, must be at least 1")
 
 
@@ -132,12 +132,16 @@ class AdaptConfig:
     batch_size: int = 4
     chunk: int = 16
     """Steps per jitted call: tasks can stop, be saved and be reported between chunks."""
-    slots: int = 20
-    """Tasks adapted side by side; fixes the compiled shape."""
+    slots: int | Literal["auto"] = 20
+    """Tasks adapted side by side; fixes the compiled shape. auto: at each length as many as the device holds."""
     shared: bool = False
     """One adapter for all tasks of a family (bbh: those of one seed), trained on each of them in turn."""
     stop_loss: float | None = None
-    """A task stops early once its smoothed loss is below this."""
+    """A task stops early once its mean loss is below this in each of `stop_chunks` chunks in a row."""
+    stop_chunks: int = 1
+    stop_demo: bool = False
+    """Keep one demonstration out of training; a task stops early once it writes every token of its output right
+    (with `stop_loss`: once both say so). Tasks of one or two demonstrations train on all of them, to their last step."""
     remat: Remat = "nothing"
     """What the backward pass computes again instead of keeping it, to save memory. `products`: what lies between
     matrix products (their results and attention are kept). `full`: each layer, from its input."""
@@ -146,7 +150,9 @@ class AdaptConfig:
     examples: ExamplesConfig = field(default_factory=ExamplesConfig)
 
     def __post_init__(self) -> None:
-        _at_least_one(self, "steps", "batch_size", "chunk", "slots")
+        _at_least_one(self, "steps", "batch_size", "chunk", "slots", "stop_chunks")
+        if self.shared and (self.stop_loss is not None or self.stop_demo):
+            raise ValueError("shared: the adapter of a family takes all its steps; leave stop_loss and stop_demo out")
 
 
 @dataclass(frozen=True)
@@ -171,8 +177,8 @@ class DecodeConfig:
     """The search reads and continues unfinished answers so often, in each pass as many a query as it has views."""
     chunk: int = 128
     """The cache starts with room for so many new tokens and doubles that room whenever it is full."""
-    slots: int = 20
-    """Queries decoded side by side."""
+    slots: int | Literal["auto"] = 20
+    """Queries decoded side by side. auto: at each length as many as the device holds beside the adapters."""
     max_new_tokens: int | None = None
     """None: the room that the domain reserves for an answer."""
 
@@ -245,8 +251,9 @@ class RunConfig:
     """Keep the base's kernels in 8 or 4 bits (QLoRA, arXiv 2305.14314); adapters stay in float32."""
     arms: tuple[Literal["in_context", "adapted"], ...] = ("in_context", "adapted")
     seed: int = 0
-    lengths: tuple[int, ...] = (256, 512, 768, 1024, 1536, 2048, 3072, 4096, 8192)
-    """Length buckets: sequences and prompts are padded to the smallest that fits."""
+    lengths: tuple[int, ...] = (*range(128, 2049, 128), *range(2304, 4097, 256), *range(4608, 8193, 512))
+    """Length buckets: sequences and prompts are padded to the smallest that fits. A run compiles at most one
+    program a bucket of each kind, and at most one a group of `slots` tasks, so many buckets cost nothing."""
     save_adapters: bool = False
     """Keep every task's adapter in the run directory (adapters/)."""
     load_adapters: str | None = None

@@ -3,63 +3,59 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ttt_jax.adapt.adapt import Adapted, Adapter, concatenate
-from ttt_jax.adapt.examples import ExampleStream
-from ttt_jax.adapt.partial import PartialFile
-from ttt_jax.adapt.plan import Group, PlannedTask, bucket, plan_groups
-from ttt_jax.adapt.saved import load_adapted, slot_saver
-from ttt_jax.adapt.shared import SharedFile, SharedStream, hand_out
+import jax
+import numpy as np
+
+from ttt_jax.adapt.adapt import Adapter
+from ttt_jax.adapt.course import Adapted, Padding
+from ttt_jax.adapt.partial import PartialFolder
+from ttt_jax.adapt.plan import Group, Plan, PlannedTask, Pool, family_id
+from ttt_jax.adapt.saved import load_adapted, saver
 from ttt_jax.config import RunConfig
 from ttt_jax.decode.candidate import Candidate, Scores
 from ttt_jax.decode.candidates import decode_candidates, score_queries
 from ttt_jax.decode.shared import decode_shared, read_tokens
 from ttt_jax.decode.views import scoring_views
 from ttt_jax.evaluate.records import ADAPTED, IN_CONTEXT, Answers, Training, task_files
+from ttt_jax.runtime.background import Background
 from ttt_jax.runtime.compile_log import CompileLog
+from ttt_jax.runtime.device_clock import DeviceClock
 from ttt_jax.runtime.interrupt import Interrupted
 from ttt_jax.runtime.memory import Slots
 from ttt_jax.runtime.run_dir import RunDir
 from ttt_jax.select.likelihood import likeliest
 from ttt_jax.select.rank import SCORED, rank
-from ttt_jax.tasks.task import Domain, Task
+from ttt_jax.tasks.task import Domain
 
 
-def solve(solver: Solver, tasks: Sequence[Task], run: RunDir) -> None:
-    """Answers every task that the run has not finished yet, group by group, and journals each.
+def solve(solver: Solver, plan: Plan, run: RunDir) -> None:
+    """Answers every task that the run has not finished yet, and journals each.
 
     A task that no length bucket holds is journaled as `too_long`, unanswered.
     """
-    groups, too_long = plan_groups(tasks, solver.domain, solver.config)
-    if solver.config.adapt.shared:
-        solver.families = families(groups)
-    finished = run.finished()
-    for task_id, reason in sorted(too_long.items()):
-        if task_id not in finished:
-            run.save({"task": task_id, "status": "too_long", "reason": reason, "arms": {}, "steps": 0})
-            solver.progress.task_done()
-    for group in groups:
-        missing = {planned.task.id for planned in group.tasks} - finished.keys()
-        if not missing:
-            continue
-        # The whole group runs even where a part of it is finished: in other company, shapes and rounding
-        # would differ from the run that was never interrupted.
-        for files in solver.solve(group):
-            if files["record"]["task"] in missing:
-                if not solver.config.save_adapters:
-                    files["adapter"] = None
-                run.save(**files)
-                solver.progress.task_done()
-        solver.leave_if_asked()
+    finished = run.finished().keys()
+    left = plan.without(set(finished))
+    for task_id, reason in sorted(left.too_long.items()):
+        run.save({"task": task_id, "status": "too_long", "reason": reason, "arms": {}, "steps": 0})
+        solver.progress.task_done()
+
+    # Files are written in a thread, in order, while the device goes on.
+    with Background() as background:
+        for group, arms, adapted in solver.answers(left):
+            for i, planned in enumerate(group.tasks):
+                answers = {arm: of[i] for arm, of in arms.items()}
+                saved = planned.task.id in finished
+                background.run(solver.keeper(planned, answers, adapted.get(planned.task.id), None if saved else run))
+    solver.forget(job.id for pool in plan.pools for job in pool.jobs)
 
 
 class Solver:
-    """Answers groups of tasks with one base and one configuration.
+    """Answers the tasks of a plan with one base and one configuration.
 
     Args:
       model: a `Decoder`.
@@ -69,7 +65,7 @@ class Solver:
       compile_log: its seconds are left out of the stages' seconds.
       progress: shows what is going on.
       interrupted: asked between chunks and stages; where true, `Interrupted` is raised.
-      partial: folder that keeps a group whose adaptation was left between chunks.
+      partial: folder that keeps what is in hand when the run is left.
     """
 
     def __init__(
@@ -84,132 +80,129 @@ class Solver:
         partial: Path | None = None,
     ):
         self.base, self.domain, self.config = base, domain, config
-        self.compile_log, self.progress, self.interrupted = compile_log, progress, interrupted
-        self.partial = partial
-        self.adapter = Adapter(model, base, config.adapt, config.seed, domain.pad_token)
+        self.progress, self.interrupted = progress, interrupted
+        self.partial = PartialFolder(partial) if partial else None
+        self.clock = DeviceClock(lambda: compile_log.seconds)
+        self.adapter = Adapter(model, base, config.adapt, config.seed, domain.pad_token, self.clock)
         self.model = self.adapter.model
-        self.adapt_slots = Slots("adapt.slots", config.adapt.slots, progress.log)
-        self.decode_slots = Slots("decode.slots", config.decode.slots, progress.log)
+        self.decode_slots = Slots("decode.slots", 1 << 30, progress.log)
+        self.padding = {"adapt": self.adapter.padding, "prompt": Padding(), "decode": Padding()}
         self.compiled: set[str] = set()
-        # For `adapt.shared`: the training sequences of every family, and what it was adapted to.
-        self.families: dict[str, list[ExampleStream]] = {}
-        self.shared: Adapted | None = None
 
-    def solve(self, group: Group) -> Iterator[dict[str, Any]]:
-        """Answers the tasks of a group: in-context first, then adapted.
+    def answers(self, plan: Plan) -> Iterator[tuple[Group, dict[str, list[Answers]], dict[str, Adapted]]]:
+        """Answers the groups of a plan, each as soon as all of its tasks have their adapters.
 
         Yields:
-          For each task the arguments of `RunDir.save`.
+          A group, each arm's answers to its tasks, and their adapters by task id.
         """
-        adapted: Adapted | None = None
-        arms: dict[str, list[Answers]] = {}
-        if IN_CONTEXT in self.config.arms:
-            arms[IN_CONTEXT] = self.answer(group, IN_CONTEXT, None, 0.0)
-        if ADAPTED in self.config.arms and not group.tasks[0].too_long:
-            with self.timed() as adapting:
-                adapted = self.adapt(group)
-            arms[ADAPTED] = self.answer(group, ADAPTED, adapted, adapting())
-        for i, planned in enumerate(group.tasks):
-            training = Training.too_long(planned.too_long) if planned.too_long else None
-            if adapted:
-                save = slot_saver(adapted.trainable, i)
-                training = Training(int(adapted.steps[i]), adapted.failed[i], adapted.curves[i], save)
-            yield task_files(planned.task, {arm: of[i] for arm, of in arms.items()}, training, self.domain)
+        adapters = self.adapters(plan)
+        waiting = [group for group in plan.groups if self.adapts(group)]
+        ready: dict[str, Adapted] = {}
+        try:
+            for adapted in adapters:
+                ready[adapted.id] = adapted
+                for group in [group for group in waiting if ready.keys() >= set(group.ids)]:
+                    arms = self.answer(group, ready)
+                    waiting.remove(group)
+                    yield group, arms, {id_: ready.pop(id_) for id_ in group.ids}
+            for group in plan.groups:
+                if not self.adapts(group):
+                    yield group, self.answer(group, {}), {}
+        except Interrupted:
+            # What is adapted and not answered is kept, and so is what the adapter has in hand.
+            self.keep(ready.values())
+            self.keep(adapters)
+            raise
 
-    def adapt(self, group: Group) -> Adapted:
-        """One adapter for each task of the group, trained now or taken from an earlier run."""
-        ids = [planned.task.id for planned in group.tasks]
+    def adapts(self, group: Group) -> bool:
+        return ADAPTED in self.config.arms and group.adapted
+
+    def adapters(self, plan: Plan) -> Iterator[Adapted]:
+        """An adapter for each task, trained now or taken from an earlier run, each as soon as it is there."""
+        ids = [id_ for group in plan.groups if self.adapts(group) for id_ in group.ids]
         if self.config.load_adapters:
-            folder = Path(self.config.load_adapters) / "adapters"
-            return load_adapted(folder, ids, self.adapter.initial_state(ids).train.trainable)
-        if self.config.adapt.shared:
-            return self.adapt_shared(group)
-        streams = [planned.examples for planned in group.tasks if planned.examples]
-        return self.adapt_streams(ids, streams, group.train_length)
+            state = jax.eval_shape(self.adapter.start, self.base, np.zeros(1, np.uint32), np.zeros(1, np.int32))
+            like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), state.train.trainable)
+            for id_ in ids:
+                yield load_adapted(Path(self.config.load_adapters) / "adapters", id_, like)
+        elif self.config.adapt.shared:
+            tasks = [planned.task for group in plan.groups if self.adapts(group) for planned in group.tasks]
+            count = {job.id: job.examples.tasks for pool in plan.pools for job in pool.jobs}
+            for adapted in self.trained(plan.pools):
+                self.keep([adapted])
+                n = count[adapted.id]
+                for task in tasks:
+                    if family_id(task.family) == adapted.id:
+                        yield replace(adapted, id=task.id, tokens=adapted.tokens // n, seconds=adapted.seconds / n)
+        else:
+            yield from self.trained(plan.pools)
 
-    def adapt_shared(self, group: Group) -> Adapted:
-        """The adapters of the tasks' families; these are trained when the first group asks for them."""
-        names = sorted(self.families)
-        if self.shared is None:
-            file = SharedFile(self.partial) if self.partial else None
-            self.shared = file.load(names) if file else None
-            if self.shared is None:
-                seed = self.config.seed
-                streams = [SharedStream(name, self.families[name], seed) for name in names]
-                length = bucket(max(stream.max_length for stream in streams), self.config.lengths)
-                assert length is not None  # every task of theirs has found a bucket
-                self.shared = self.adapt_streams([f"family {name}" for name in names], streams, length)
-                if file:
-                    file.save(self.shared, names)
-        families = [planned.task.family for planned in group.tasks]
-        return hand_out(self.shared, [names.index(f) for f in families], [len(self.families[f]) for f in families])
+    def trained(self, pools: Sequence[Pool]) -> Iterator[Adapted]:
+        """The jobs of the pools, trained; first those that an interrupted run had trained to the end."""
+        left = []
+        for pool in pools:
+            kept = {job.id: self.kept(job.id) for job in pool.jobs}
+            yield from filter(None, kept.values())
+            left.append(replace(pool, jobs=tuple(job for job in pool.jobs if not kept[job.id])))
+        left = [pool for pool in left if pool.jobs]
+        jobs, steps = sum(len(pool.jobs) for pool in left), self.config.adapt.steps
+        if not left:
+            return
+        slots = Slots("adapt.slots", max(pool.slots for pool in left), self.progress.log)
 
-    def adapt_streams(self, ids: Sequence[str], streams: Sequence[Any], length: int) -> Adapted:
-        """One adapter for each stream of training sequences."""
-        config = self.config.adapt
-        detail = f"{len(ids)} tasks x {config.steps} steps, {length} tokens"
-        with self.progress.stage("adapt", detail, units=len(ids) * config.steps):
-            return self.adapt_slots.attempt(lambda slots: self.adapt_in(slots, ids, streams, length))
+        def on_pool(slots: int, length: int) -> None:
+            self.now(f"adapting {slots} side by side on {length} tokens")
 
-    def adapt_in(self, slots: int, ids: Sequence[str], streams: Sequence[Any], length: int) -> Adapted:
-        """Adapts `slots` streams at a time: all at once, unless the device was too small for that."""
-        if slots != self.adapter.config.slots:
-            config = replace(self.config.adapt, slots=slots)
-            self.adapter = Adapter(self.model, self.base, config, self.config.seed, self.domain.pad_token)
-        self.now(f"adapting {slots} side by side on {length} tokens")
+        with self.progress.stage("adapt", f"{jobs} tasks x {steps} steps", units=jobs * steps):
+            yield from self.adapter.adapt(left, slots, self.partial, self.interrupted, on_pool, self.progress.advance)
 
-        def on_chunk(steps: int, done: int, loss: float) -> None:
-            self.progress.advance(len(part) * steps, f"step {done}/{self.config.adapt.steps}, loss {loss:.3f}")
+    def answer(self, group: Group, ready: Mapping[str, Adapted]) -> dict[str, list[Answers]]:
+        """The answers to every task of a group, in-context first, then adapted."""
+        arms = {}
+        if IN_CONTEXT in self.config.arms:
+            arms[IN_CONTEXT] = self.answer_as(IN_CONTEXT, group, [])
+        if self.adapts(group):
+            arms[ADAPTED] = self.answer_as(ADAPTED, group, [ready[id_] for id_ in group.ids])
+        return arms
 
-        parts, counts = [], []
-        for start in range(0, len(ids), slots):
-            part = ids[start : start + slots]
-            saved = PartialFile(self.partial, part) if self.partial else None
-            of_part = streams[start : start + slots]
-            parts.append(self.adapter.adapt(part, of_part, length, on_chunk, self.interrupted, saved))
-            counts.append(len(part))
-        return parts[0] if len(parts) == 1 else concatenate(parts, counts)
-
-    def answer(self, group: Group, arm: str, adapted: Adapted | None, adapt_seconds: float) -> list[Answers]:
-        """Candidates and ranked answers of every task of the group under one arm."""
-        decode, select = self.config.decode, self.config.select
-        trainable = adapted.trainable if adapted else None
-        queries = [(i, views) for i, planned in enumerate(group.tasks) for views in planned.views]
-        detail = f"{len(queries)} queries x {decode.views} views, {arm}, {group.prompt_length} tokens"
-        with self.progress.stage("decode", detail, units=len(queries)), self.timed() as decoding:
-            candidates = self.decode_slots.attempt(lambda slots: self.decode_in(slots, group, arm, trainable))
+    def answer_as(self, arm: str, group: Group, adapted: Sequence[Adapted]) -> list[Answers]:
+        """Candidates and ranked answers of every task of a group under one arm."""
+        views, tasks = self.config.decode.views, len(group.tasks)
+        queries = [(i, of_query) for i, planned in enumerate(group.tasks) for of_query in planned.views]
+        trainable = stacked([of_task.trainable for of_task in adapted]) if adapted else None
+        detail = f"{len(queries)} queries x {views} views, {arm}, {group.prompt_length} tokens"
+        with self.progress.stage("decode", detail, units=len(queries)):
+            with self.clock.working("decode") as decoding:
+                candidates = self.decode_slots.attempt(
+                    lambda slots: self.decode(slots, group, arm, trainable), group.slots
+                )
             self.progress.advance(len(queries))
         self.leave_if_asked()
-        scores: list[Scores | None] = [None] * len(queries)
-        with self.timed() as selecting:
-            if select.method in SCORED:
-                under = scoring_views(queries, select.score_views, self.domain, decode, self.config.seed)
-                answers = [likeliest(of_query, self.domain, select.score_candidates) for of_query in candidates]
-                with self.progress.stage("score", f"{len(queries)} queries x {select.score_candidates} candidates"):
-                    scores = self.decode_slots.attempt(
-                        lambda slots: score_queries(
-                            self.model, self.base, trainable, under, answers, self.domain, slots, self.config.lengths
-                        )
-                    )  # fmt: skip
-            ranked = [
-                rank(of_query, select.method, self.domain, scores=of_scores)
-                for of_query, of_scores in zip(candidates, scores, strict=True)
-            ]
-        tasks, q, answered = len(group.tasks), 0, []
+        began = time.perf_counter()
+        scores = self.score(group, queries, candidates, trainable)
+        ranked = [
+            rank(of_query, self.config.select.method, self.domain, scores=of_scores)
+            for of_query, of_scores in zip(candidates, scores, strict=True)
+        ]
+        selecting = time.perf_counter() - began
+        answers, q = [], 0
         for i, planned in enumerate(group.tasks):
-            of_task = slice(q, q := q + len(planned.views))
-            stages = (adapt_seconds, decoding(), selecting())
-            tokens = {
-                "adapt": int(adapted.tokens[i]) if adapted else 0,
-                "decode": sum(len(c.tokens) for of_query in candidates[of_task] for c in of_query),
-                "prompt": prompt_tokens(planned, self.domain, decode.samples),
+            own = slice(q, q := q + len(planned.views))
+            seconds = {
+                "adapt": adapted[i].seconds if adapted else 0.0,
+                "decode": decoding() / tasks,
+                "select": selecting / tasks,
             }
-            seconds = dict(zip(("adapt", "decode", "select"), (s / tasks for s in stages), strict=True))
-            answered.append(Answers(candidates[of_task], ranked[of_task], scores[of_task], seconds, tokens))
-        return answered
+            tokens = {
+                "adapt": adapted[i].tokens if adapted else 0,
+                "decode": sum(len(c.tokens) for of_query in candidates[own] for c in of_query),
+                "prompt": prompt_tokens(planned, self.domain, self.config.decode.samples),
+            }
+            answers.append(Answers(candidates[own], ranked[own], scores[own], seconds, tokens))
+        return answers
 
-    def decode_in(self, slots: int, group: Group, arm: str, trainable: Any) -> list[list[Candidate]]:
-        """The candidates of every query of the group, `slots` queries at a time."""
+    def decode(self, slots: int, group: Group, arm: str, trainable: Any) -> list[list[Candidate]]:
+        """The candidates of every query of a group, `slots` queries at a time."""
         config, seed = replace(self.config.decode, slots=slots), self.config.seed
         model, base, domain = self.model, self.base, self.domain
 
@@ -220,35 +213,92 @@ class Solver:
             tasks = [(i, planned.views) for i, planned in enumerate(group.tasks)]
             return decode_shared(model, base, trainable, tasks, domain, config, self.config.lengths, seed, on_stage)
         queries = [(i, views) for i, planned in enumerate(group.tasks) for views in planned.views]
-        return decode_candidates(model, base, trainable, queries, domain, config, group.prompt_length, seed, on_stage)
+        found = decode_candidates(model, base, trainable, queries, domain, config, group.prompt_length, seed, on_stage)
+        self.count_padding(found, queries, slots, group.prompt_length)
+        return found
 
-    @contextmanager
-    def timed(self) -> Iterator[Callable[[], float]]:
-        """Wall seconds of the block, compilation left out; call the result afterwards."""
-        began, compiled = time.perf_counter(), self.compile_log.seconds
-        seconds = [0.0]
-        yield lambda: seconds[0]
-        seconds[0] = max(0.0, time.perf_counter() - began - (self.compile_log.seconds - compiled))
+    def score(
+        self, group: Group, queries: Sequence[Any], candidates: Sequence[Sequence[Candidate]], trainable: Any
+    ) -> list[Scores | None]:
+        """Likelihoods of the likeliest answers to each query, where selection needs them."""
+        select = self.config.select
+        if select.method not in SCORED:
+            return [None] * len(queries)
+        under = scoring_views(queries, select.score_views, self.domain, self.config.decode, self.config.seed)
+        answers = [likeliest(of_query, self.domain, select.score_candidates) for of_query in candidates]
+        detail = f"{len(queries)} queries x {select.score_candidates} candidates"
+        with self.progress.stage("score", detail), self.clock.working("select"):
+            return self.decode_slots.attempt(
+                lambda slots: score_queries(
+                    self.model, self.base, trainable, under, answers, self.domain, slots, self.config.lengths
+                ),
+                group.slots,
+            )
+
+    def count_padding(
+        self, candidates: Sequence[Sequence[Candidate]], queries: Sequence[Any], slots: int, length: int
+    ) -> None:
+        """Counts what went through the model: whole batches, to the end of their longest answers."""
+        rows = self.config.decode.views * self.config.decode.samples
+        samples = self.config.decode.samples
+        for start in range(0, len(queries), slots):
+            prompts = [view.prompt for _, views in queries[start : start + slots] for view in views]
+            said = [len(c.tokens) for of_query in candidates[start : start + slots] for c in of_query if not c.searched]
+            self.padding["prompt"].add(slots * rows * length, samples * sum(map(len, prompts)))
+            self.padding["decode"].add(slots * rows * max(said), sum(said))
+
+    def keeper(
+        self, planned: PlannedTask, arms: Mapping[str, Answers], adapted: Adapted | None, run: RunDir | None
+    ) -> Callable[[], None]:
+        """What journals a finished task, and forgets what was kept of it; without a run it is in the journal."""
+
+        def keep() -> None:
+            if run:
+                training = Training.too_long(planned.too_long) if planned.too_long else None
+                if adapted:
+                    training = Training(adapted.steps, adapted.failed, adapted.curves, saver(adapted.trainable))
+                files = task_files(planned.task, arms, training, self.domain)
+                if not self.config.save_adapters:
+                    files["adapter"] = None
+                run.save(**files)
+                self.progress.task_done()
+            self.forget([planned.task.id])
+
+        return keep
+
+    def keep(self, adapted: Iterable[Adapted]) -> None:
+        """Keeps adapters for the run that goes on with this one."""
+        for one in adapted:
+            if self.partial and not self.config.load_adapters:
+                self.partial.save(one.id, one.content())
+
+    def kept(self, id_: str) -> Adapted | None:
+        return Adapted.of_content(self.partial.load(id_)) if self.partial else None
+
+    def forget(self, ids: Iterable[str]) -> None:
+        for id_ in ids:
+            if self.partial:
+                self.partial.remove(id_)
 
     def now(self, program: str) -> None:
-        """Says what runs, or, the first time, what is being compiled."""
+        """Says what runs; where nothing can be redrawn, the first time only."""
         new = program not in self.compiled
         self.compiled.add(program)
-        self.progress.now(f"{'compiling: ' if new else ''}{program}", keep=new)
+        self.progress.now(program, keep=new)
 
     def leave_if_asked(self) -> None:
         if self.interrupted():
             raise Interrupted
 
 
-def families(groups: Sequence[Group]) -> dict[str, list[ExampleStream]]:
-    """The training sequences of the tasks of each family, in the order of task ids."""
-    planned = sorted((item for group in groups for item in group.tasks), key=lambda item: item.task.id)
-    found: dict[str, list[ExampleStream]] = {}
-    for item in planned:
-        if item.examples:
-            found.setdefault(item.task.family, []).append(item.examples)
-    return found
+def stacked(trees: Sequence[Any]) -> Any:
+    """Trees of one shape as one with a leading axis, on the device.
+
+    The last is repeated to a power of two, so that groups of any size need few programs.
+    """
+    count = 1 << (len(trees) - 1).bit_length()
+    padded = [*trees, *[trees[-1]] * (count - len(trees))]
+    return jax.device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *padded))
 
 
 def prompt_tokens(planned: PlannedTask, domain: Domain, samples: int) -> int:

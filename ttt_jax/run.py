@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from ttt_jax.adapt.adapt import Adapter
-from ttt_jax.adapt.plan import plan_groups
+from ttt_jax.adapt.plan import make_plan
 from ttt_jax.config import RunConfig
 from ttt_jax.evaluate.metrics import compute_metrics
 from ttt_jax.evaluate.report import write_report
@@ -76,7 +76,7 @@ def run(config: RunConfig, command: str) -> int:
         run_dir.save_tasks(loaded.tasks)
         try:
             with progress:
-                solve(solver, loaded.tasks, run_dir)
+                solve(solver, make_plan(loaded.tasks, domain, config), run_dir)
         except Interrupted:
             done = len(run_dir.finished())
             print(f"stopped with {done} tasks finished; the same command goes on", file=sys.stderr)
@@ -110,7 +110,7 @@ def check_options(config: RunConfig, domain: Domain, model: Any, base: Any, task
     """Raises ValueError for what would show only in the middle of a run, before there is a run directory."""
     adapter = Adapter(model, base, config.adapt, config.seed, domain.pad_token)
     jax.eval_shape(adapter.start, base, np.zeros(1, np.uint32), np.zeros(1, np.int32))
-    plan_groups(tasks[:1], domain, config)
+    make_plan(tasks[:1], domain, config)
 
 
 def save_refused(loaded: LoadedTasks, run_dir: RunDir) -> None:

@@ -1,175 +1,309 @@
-"""Adapts the tasks of one group: host side of the loop in loop.py."""
+"""Adapts many tasks in a few slots: host side of the loop in loop.py."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
+import flax.serialization
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ttt_jax.adapt.examples import ExampleStream
-from ttt_jax.adapt.loop import AdaptChunk, AdaptState, init_state, init_trainable, make_adapt_chunk
-from ttt_jax.adapt.partial import Partial, PartialFile
+from ttt_jax.adapt.course import CURVES, Adapted, Course, Padding
+from ttt_jax.adapt.feed import Batches, Feed, Turn
+from ttt_jax.adapt.loop import (
+    AdaptChunk,
+    AdaptState,
+    enter_slots,
+    init_state,
+    init_trainable,
+    make_adapt_chunk,
+    make_check,
+    take_slot,
+)
+from ttt_jax.adapt.partial import PartialFolder
+from ttt_jax.adapt.plan import Job, Pool
 from ttt_jax.config import AdaptConfig
 from ttt_jax.losses import Variables, get_loss
+from ttt_jax.runtime.device_clock import DeviceClock, Flight
 from ttt_jax.runtime.interrupt import Interrupted
+from ttt_jax.runtime.memory import Slots, out_of_memory
 from ttt_jax.tasks.task import keyed_rng
 from ttt_jax.update import make_optimizer, make_schedule
 
-CURVES = ("loss", "grad_norm")
 
+class Leaving(NamedTuple):
+    """A job that has left its slot: its variables, on the device, are still to be fetched."""
 
-@dataclass(frozen=True)
-class Adapted:
-    """What adapting a group gave.
-
-    Attributes:
-      trainable: stacked variables, leading axis `slots`; the first entries are the tasks, in order.
-      steps: int[tasks], updates made.
-      failed: reason per task, None where it went well.
-      curves: per task, lists of equal length: step, loss, grad_norm, learning_rate.
-      tokens: int[tasks], tokens trained on, padding left out.
-    """
-
-    trainable: Variables
-    steps: np.ndarray
-    failed: list[str | None]
-    curves: list[dict[str, list[float]]]
-    tokens: np.ndarray
+    course: Course
+    failed: str | None
+    trainable: Any
 
 
 class Adapter:
-    """Adapts groups of tasks with one configuration; compiles once per length.
+    """Adapts the jobs of pools with one configuration; compiles one chunk a pool.
 
     Args:
       model: a `Decoder` (its `lora_scale` is set from the config).
       base: its parameters, in the compute type.
-      config: how to adapt.
-      seed: with a task's id, the key of its adapter.
+      config: how to adapt; the slots are those of the pools.
+      seed: with a job's id, the key of its adapter.
       pad_token: fills sequences; only counts of real tokens depend on it.
+      clock: measures every chunk.
+
+    Attributes:
+      padding: tokens computed so far.
+      slot_steps: steps that went through the device so far, each slot counted.
     """
 
-    def __init__(self, model: Any, base: Any, config: AdaptConfig, seed: int, pad_token: int):
+    def __init__(
+        self, model: Any, base: Any, config: AdaptConfig, seed: int, pad_token: int, clock: DeviceClock | None = None
+    ):
         self.config, self.base, self.seed, self.pad_token = config, base, seed, pad_token
+        self.clock = clock or DeviceClock()
         self.model = model.clone(lora_scale=config.lora.scale, remat=config.remat)
         self.rates = np.asarray(
             jax.vmap(make_schedule(config.optimizer, config.steps))(jnp.arange(config.steps))
         ).tolist()
         self.tx = make_optimizer(config.optimizer, config.steps)
-        self.chunk: AdaptChunk = make_adapt_chunk(get_loss(config.loss), self.tx, self.model, config.stop_loss)
+        self.chunk: AdaptChunk = make_adapt_chunk(get_loss(config.loss), self.tx, self.model)
+        self.check = make_check(self.model)
         self.start = jax.jit(self._start)
         self.frozen: Variables = {} if config.trainable == "full" else {"params": base}
+        self.padding, self.slot_steps = Padding(), 0
 
     def _start(self, base: Any, seeds: jax.Array, max_steps: jax.Array) -> AdaptState:
         keys = jax.vmap(jax.random.key)(seeds)
         return init_state(init_trainable(keys, base, self.model, self.config)[0], self.tx, max_steps)
 
-    def initial_state(self, task_ids: Sequence[str]) -> AdaptState:
-        """The state of `slots` tasks before the first step; empty slots take no steps."""
-        seeds, max_steps = np.zeros(self.config.slots, np.uint32), np.zeros(self.config.slots, np.int32)
-        for i, task_id in enumerate(task_ids):
-            seeds[i] = keyed_rng(self.seed, "adapter", task_id).integers(2**32, dtype=np.uint32)
-            max_steps[i] = self.config.steps
+    def initial_state(self, ids: Sequence[str | None]) -> AdaptState:
+        """The state before the first step, a slot for each id; a slot without one (None) takes no steps."""
+        seeds, max_steps = np.zeros(len(ids), np.uint32), np.zeros(len(ids), np.int32)
+        for i, id_ in enumerate(ids):
+            if id_ is not None:
+                seeds[i] = keyed_rng(self.seed, "adapter", id_).integers(2**32, dtype=np.uint32)
+                max_steps[i] = self.config.steps
         return self.start(self.base, seeds, max_steps)
-
-    def batches(self, examples: Sequence[ExampleStream], start: int, length: int) -> dict[str, np.ndarray]:
-        """The batches of one chunk, [slots, chunk, batch_size, ...]; empty slots repeat the first task."""
-        config = self.config
-        per_task = []
-        for stream in examples:
-            steps = [stream.batch(start + i, config.batch_size, length) for i in range(config.chunk)]
-            per_task.append({name: np.stack([step[name] for step in steps]) for name in steps[0]})
-        per_task += [per_task[0]] * (config.slots - len(per_task))
-        return {name: np.stack([task[name] for task in per_task]) for name in per_task[0]}
 
     def adapt(
         self,
-        task_ids: Sequence[str],
-        examples: Sequence[ExampleStream],
-        length: int,
-        on_chunk: Callable[[int, int, float], None] = lambda steps, done, loss: None,
+        pools: Sequence[Pool],
+        slots: Slots | None = None,
+        partial: PartialFolder | None = None,
         leave: Callable[[], bool] = lambda: False,
-        saved: PartialFile | None = None,
-    ) -> Adapted:
-        """Trains one adapter for each stream, at most `slots` of them, side by side.
+        on_pool: Callable[[int, int], None] = lambda slots, length: None,
+        on_chunk: Callable[[int, str], None] = lambda steps, note: None,
+    ) -> Iterator[Adapted]:
+        """Trains one adapter for each job, in turn in the slots of its pool.
+
+        A job enters a free slot between chunks, and leaves it when it has used
+        its steps, has converged or has failed. What it becomes does not depend
+        on when and where that is: its random numbers are keyed by its id and
+        its step, its shapes are those of its pool.
+
+        A result is handed over while the next chunk is in flight, so that what
+        the caller does with it on the host does not keep the device waiting.
 
         Args:
-          task_ids: key the tasks' adapters.
-          examples: the tasks' training sequences.
-          length: every sequence is padded to this many tokens.
-          on_chunk: told the steps of each chunk, the steps made in all and the mean loss.
-          leave: asked after every chunk but the last; where true, the state goes
-            to `saved` and `Interrupted` is raised.
-          saved: where a group that was left is taken up from.
+          pools: one after the other.
+          slots: halves the slots of a pool, and of those after it, where the device is too small; the jobs
+            in hand begin anew.
+          partial: where jobs in hand go when the run is left, and where they are taken up from.
+          leave: asked between chunks; where true, `Interrupted` is raised.
+          on_pool: told the slots and the length, before a pool's first chunk.
+          on_chunk: told the steps that jobs made in a chunk (or are spared), and a few words.
+
+        Yields:
+          Each job's result, in the order in which they end.
 
         Raises:
           Interrupted: `leave` said so.
         """
-        config, count = self.config, len(examples)
-        if count > config.slots:
-            raise ValueError(f"{count} tasks for {config.slots} slots (adapt.slots)")
-        state = self.initial_state(task_ids)
-        before = saved.load(state) if saved else None
-        start, tokens, collected = 0, np.zeros(count, np.int64), []
-        if before:
-            start, state, tokens, collected = before.step, before.state, before.tokens.copy(), [before.curves]
-            on_chunk(start, start, float("nan"))
-        batches = self.batches(examples, start, length)
-        while start < config.steps:
-            state, metrics = self.chunk(state, self.frozen, batches)
-            real = (batches["tokens"] != self.pad_token).sum(axis=(2, 3))[:count]
-            steps = min(config.chunk, config.steps - start)
-            start += config.chunk
-            if start < config.steps:
-                # The device is busy with the chunk just sent; the host writes the next one meanwhile.
-                batches = self.batches(examples, start, length)
-            curves = {name: np.asarray(metrics[name])[:count] for name in CURVES}
-            tokens += np.where(np.isnan(curves["loss"]), 0, real).sum(axis=1)
-            collected.append(curves)
-            losses = curves["loss"][np.isfinite(curves["loss"])]
-            on_chunk(steps, min(start, config.steps), float(losses.mean()) if losses.size else float("nan"))
-            if (np.asarray(state.done) | np.asarray(state.failed)).all():
-                break
-            if start < config.steps and leave():
-                if saved:
-                    saved.save(Partial(state, start, _join(collected), tokens))
-                raise Interrupted
-        if saved:
-            saved.remove()
-        joined = _join(collected)
-        steps_made = np.asarray(state.train.step)[:count]
-        failed = [
-            f"diverged: loss, gradient or update not finite at step {int(step)}" if bad else None
-            for step, bad in zip(steps_made, np.asarray(state.failed)[:count], strict=True)
-        ]
+        slots = slots or Slots("adapt.slots", max((pool.slots for pool in pools), default=1), print)
+        leaving: list[Leaving] = []
+        with Feed(self.config, self.pad_token) as feed:
+            for pool, following in zip(pools, [*pools[1:], None], strict=True):
+                waiting = deque(pool.jobs)
+                running: list[Course | None] = [None] * min(pool.slots, slots.count)
+                state: AdaptState | None = None
+                on_pool(len(running), pool.length)
+                while waiting or any(running):
+                    try:
+                        state = self._fill(state, running, waiting, partial)
+                        batches = feed.take(
+                            [course and Turn(course.job, course.step) for course in running], pool.length
+                        )
+                        flight = self._send(state, batches, running, pool.length)
+                        state = flight.out[0]
+                        self._announce(feed, running, waiting, pool, following, slots)
+                        yield from map(self._adapted, leaving)
+                        leaving = []
+                        seconds = flight.wait()
+                        leaving, units, note = self._collect(flight, batches, running, seconds)
+                    except jax.errors.JaxRuntimeError as error:
+                        if not out_of_memory(error) or len(running) == 1:
+                            raise
+                    else:
+                        on_chunk(units, note)
+                        if leave():
+                            self._leave(state, running, leaving, partial)
+                        continue
+                    # Outside the handler, so that the traceback no longer holds on to device arrays.
+                    waiting.extendleft(course.job for course in reversed(running) if course)
+                    state = batches = flight = None
+                    slots.halve(len(running))
+                    running = [None] * slots.count
+                    on_pool(len(running), pool.length)
+        yield from map(self._adapted, leaving)
+
+    def _fill(
+        self,
+        state: AdaptState | None,
+        running: list[Course | None],
+        waiting: deque[Job],
+        partial: PartialFolder | None,
+    ) -> AdaptState:
+        """Lets waiting jobs into the free slots: fresh, or as they were when the run was left."""
+        entering: list[str | None] = [None] * len(running)
+        kept: dict[int, Any] = {}
+        for slot, course in enumerate(running):
+            if course is None and waiting:
+                job = waiting.popleft()
+                found = partial.load(job.id) if partial else None
+                kept |= {slot: found.pop("train")} if found else {}
+                running[slot], entering[slot] = Course(job, **(found or {})), job.id
+        if state is not None and not any(entering):
+            return state
+        fresh = self.initial_state(entering)
+        for slot, train in kept.items():
+            one = flax.serialization.from_state_dict(fresh.train, train)
+            fresh = fresh.replace(train=_put(fresh.train, one, np.int32(slot)))
+        if state is None:
+            return fresh
+        return enter_slots(state, fresh, np.array([id_ is not None for id_ in entering]))
+
+    def _send(self, state: AdaptState, batches: Batches, running: Sequence[Course | None], length: int) -> Flight:
+        """Sends a chunk, and with `stop_demo` the question after it: (the state after it, what to read of it)."""
+
+        def program() -> tuple[AdaptState, dict[str, Any]]:
+            after, metrics = self.chunk(state, self.frozen, batches.arrays)
+            # Copies: the state itself is donated to the next chunk.
+            answers = {name: metrics[name] for name in CURVES} | _copied(
+                {"failed": after.failed, "step": after.train.step}
+            )
+            if self.config.stop_demo:
+                answers["right"] = self.check(after.train.trainable, self.frozen, self._questions(running, length))
+            return after, answers
+
+        self.slot_steps += len(running) * self.config.chunk
+        return self.clock.send("adapt", program, lambda out: out[1])
+
+    def _questions(self, running: Sequence[Course | None], length: int) -> dict[str, np.ndarray]:
+        """The held-out sequences of the slots, their last output weighing 1; nothing does where there is none."""
+        axes = self.model.config.rope.axes
+        tokens = np.full((len(running), length), self.pad_token, np.int32)
+        positions = np.zeros((len(running), length, axes), np.int32)
+        weights = np.zeros((len(running), length), np.float32)
+        for slot, course in enumerate(running):
+            if course and (held_out := course.job.held_out):
+                size = len(held_out)
+                tokens[slot, :size], positions[slot, :size] = held_out.tokens, held_out.positions
+                weights[slot, :size] = held_out.outputs == held_out.outputs.max()
+        return {"tokens": tokens, "positions": positions, "weights": weights}
+
+    def _announce(
+        self,
+        feed: Feed,
+        running: Sequence[Course | None],
+        waiting: Sequence[Job],
+        pool: Pool,
+        following: Pool | None,
+        slots: Slots,
+    ) -> None:
+        """Has the batches of the next chunk made, as it will be if every job takes all its steps."""
+        coming = deque(waiting)
+        turns: list[Turn | None] = []
+        for course in running:
+            if course and course.step + self.config.chunk < self.config.steps:
+                turns.append(Turn(course.job, course.step + self.config.chunk))
+            else:
+                turns.append(Turn(coming.popleft(), 0) if coming else None)
+        if any(turns):
+            early = self.config.stop_loss is not None or self.config.stop_demo
+            feed.prepare(turns, pool.length, [Turn(job, 0) for job in coming][: len(running)] if early else ())
+        elif following:
+            size = min(following.slots, slots.count)
+            first = [Turn(job, 0) for job in following.jobs[:size]]
+            feed.prepare([*first, *[None] * (size - len(first))], following.length)
+
+    def _collect(
+        self, flight: Flight, batches: Batches, running: list[Course | None], seconds: float
+    ) -> tuple[list[Leaving], int, str]:
+        """Adds a chunk to the courses and frees the slots of those that end: these, steps made or spared, a note."""
+        state, report = flight.out[0], jax.device_get(flight.out[1])
+        steps, active = self.config.steps, sum(course is not None for course in running)
+        leaving, losses, units, useful = [], [], 0, 0
+        for slot, course in enumerate(running):
+            if course is None:
+                continue
+            made = int(report["step"][slot]) - course.step
+            curves = {name: report[name][slot, :made] for name in CURVES}
+            course.advance(curves, batches.tokens[slot, :made], seconds / active)
+            useful, units, losses = (
+                useful + int(batches.tokens[slot, :made].sum()),
+                units + made,
+                [*losses, *curves["loss"]],
+            )
+            failed = bool(report["failed"][slot])
+            loss = float(np.mean(curves["loss"])) if made else float("nan")
+            right = bool(report["right"][slot]) if "right" in report else False
+            if failed or course.step >= steps or course.converged(self.config, loss, right):
+                reason = f"diverged: loss, gradient or update not finite at step {course.step}" if failed else None
+                leaving.append(Leaving(course, reason, take_slot(state.train.trainable, np.int32(slot))))
+                running[slot], units = None, units + steps - course.step
+        self.padding.add(int(np.prod(batches.arrays["tokens"].shape)), useful)
+        mean = float(np.mean(losses)) if losses else float("nan")
+        return leaving, units, f"{active} side by side, loss {mean:.3f}"
+
+    def _adapted(self, left: Leaving) -> Adapted:
+        """Fetches the variables of a job that has left its slot."""
+        course = left.course
+        curves = {name: course.curves[name] for name in CURVES}
         return Adapted(
-            trainable=state.train.trainable,
-            steps=steps_made,
-            failed=failed,
-            curves=[self._curves(joined, i, int(steps_made[i])) for i in range(count)],
-            tokens=tokens,
+            id=course.job.id,
+            trainable=jax.device_get(left.trainable),
+            steps=course.step,
+            failed=left.failed,
+            curves={"step": list(range(course.step)), **curves, "learning_rate": self.rates[: course.step]},
+            tokens=course.tokens,
+            seconds=course.seconds,
         )
 
-    def _curves(self, joined: dict[str, np.ndarray], task: int, steps: int) -> dict[str, list[float]]:
-        curves = {name: [float(v) for v in values[task, :steps]] for name, values in joined.items()}
-        rates = self.rates[:steps]
-        return {"step": list(range(steps)), **curves, "learning_rate": rates}
+    def _leave(
+        self,
+        state: AdaptState,
+        running: Sequence[Course | None],
+        leaving: Sequence[Leaving],
+        partial: PartialFolder | None,
+    ) -> None:
+        """Keeps what is in hand, and raises Interrupted."""
+        if partial:
+            for slot, course in enumerate(running):
+                if course:
+                    train = flax.serialization.to_state_dict(take_slot(state.train, np.int32(slot)))
+                    partial.save(course.job.id, {**course.content(), "train": train})
+            for left in leaving:
+                partial.save(left.course.job.id, self._adapted(left).content())
+        raise Interrupted
 
 
-def _join(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {name: np.concatenate([part[name] for part in parts], axis=1) for name in CURVES}
+@jax.jit
+def _put(stacked: Any, one: Any, slot: jax.Array) -> Any:
+    return jax.tree.map(lambda x, new: x.at[slot].set(new), stacked, one)
 
 
-def concatenate(parts: Sequence[Adapted], slots: Sequence[int]) -> Adapted:
-    """Parts of one group as one; `slots[i]` entries of part i are tasks, what follows them is empty."""
-    trees = [jax.tree.map(lambda x, n=n: x[:n], part.trainable) for part, n in zip(parts, slots, strict=True)]
-    return Adapted(
-        trainable=jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees),
-        steps=np.concatenate([part.steps for part in parts]),
-        failed=[reason for part in parts for reason in part.failed],
-        curves=[curves for part in parts for curves in part.curves],
-        tokens=np.concatenate([part.tokens for part in parts]),
-    )
+@jax.jit
+def _copied(tree: Any) -> Any:
+    return jax.tree.map(jnp.copy, tree)

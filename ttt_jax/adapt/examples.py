@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -230,6 +231,24 @@ class ExampleStream:
             f"task {self._task.id}: its shortest training sequence takes {length} tokens, "
             f"adapt.examples.max_tokens is {self._config.max_tokens}"
         )
+
+
+def hold_out(task: Task, domain: Domain, config: ExamplesConfig, seed: int) -> tuple[Task, Encoded | None]:
+    """The task without one of its demonstrations, and the sequence that shows this one after all others.
+
+    Which one is drawn from (seed, task id). A task of fewer than three
+    demonstrations keeps them all, as does one whose demonstrations do not fit
+    `max_tokens` together: there is no sequence then.
+    """
+    count = len(task.demos)
+    if count < 3:
+        return task, None
+    chosen = int(keyed_rng(seed, "held out", task.id).integers(count))
+    others = tuple(demo for i, demo in enumerate(task.demos) if i != chosen)
+    encoded = domain.encode([*others, task.demos[chosen]])
+    if len(encoded) > config.max_tokens:
+        return task, None
+    return replace(task, demos=others), encoded
 
 
 def loss_weights(outputs: Int[np.ndarray, " length"], config: ExamplesConfig) -> Float[np.ndarray, " length"]:

@@ -10,15 +10,15 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Int
 
 from ttt_jax.config import AdaptConfig
 from ttt_jax.losses import Batch, Loss, Variables
 from ttt_jax.model.lora import init_adapter
 from ttt_jax.update import TrainState, make_update
 
-# Weight of the newest step in the loss that early stopping watches.
-LOSS_SMOOTHING = 0.25
+# Logits that the held-out check of a task holds at a time.
+CHECK_LOGITS = 1 << 22
 
 
 @flax.struct.dataclass
@@ -28,15 +28,13 @@ class AdaptState:
     Attributes:
       train: trainable variables, optimizer state and step of each task.
       max_steps: where each task ends.
-      smoothed_loss: exponential mean of its training loss.
-      done: it has used its steps or met the stopping loss.
+      done: it has used its steps.
       failed: a step gave a non-finite loss, gradient or update. The task keeps
         the variables it had before that step.
     """
 
     train: TrainState
     max_steps: Int[Array, " tasks"]
-    smoothed_loss: Float[Array, " tasks"]
     done: Bool[Array, " tasks"]
     failed: Bool[Array, " tasks"]
 
@@ -74,15 +72,28 @@ def init_state(trainable: Variables, tx: optax.GradientTransformation, max_steps
     return AdaptState(
         train=jax.vmap(partial(TrainState.create, tx=tx))(trainable),
         max_steps=max_steps,
-        smoothed_loss=jnp.full(max_steps.shape, jnp.inf, jnp.float32),
         done=max_steps <= 0,
         failed=jnp.zeros(max_steps.shape, bool),
     )
 
 
-def make_adapt_chunk(
-    loss: Loss, tx: optax.GradientTransformation, model: Any, stop_loss: float | None = None
-) -> AdaptChunk:
+@partial(jax.jit, donate_argnums=0)
+def enter_slots(state: AdaptState, entering: AdaptState, which: Bool[Array, " tasks"]) -> AdaptState:
+    """The state with the slots of `which` taken from `entering`; the others stay as they are, to the bit."""
+
+    def choose(old: jax.Array, new: jax.Array) -> jax.Array:
+        return jnp.where(which.reshape(-1, *[1] * (old.ndim - 1)), new, old)
+
+    return jax.tree.map(choose, state, entering)
+
+
+@jax.jit
+def take_slot(stacked: Any, slot: Int[Array, ""]) -> Any:
+    """One entry of a stacked pytree."""
+    return jax.tree.map(lambda x: x[slot], stacked)
+
+
+def make_adapt_chunk(loss: Loss, tx: optax.GradientTransformation, model: Any) -> AdaptChunk:
     """The jitted function that advances T tasks by k steps.
 
     `chunk(state, frozen, batches) -> (state, metrics)`: every array of
@@ -99,17 +110,31 @@ def make_adapt_chunk(
         finite = jnp.isfinite(value) & jnp.isfinite(metrics["grad_norm"]) & jnp.isfinite(metrics["update_norm"])
         stepped = state.active & finite
         train = jax.tree.map(partial(jnp.where, stepped), train, state.train)
-        first = jnp.isinf(state.smoothed_loss)
-        smoothed = jnp.where(first, value, state.smoothed_loss + LOSS_SMOOTHING * (value - state.smoothed_loss))
-        smoothed = jnp.where(stepped, smoothed, state.smoothed_loss)
         done = state.done | (train.step >= state.max_steps)
-        if stop_loss is not None:
-            done |= smoothed < stop_loss
         metrics = {name: jnp.where(state.active, metric, jnp.nan) for name, metric in metrics.items()}
         failed = state.failed | (state.active & ~finite)
-        return AdaptState(train, state.max_steps, smoothed, done, failed), metrics
+        return AdaptState(train, state.max_steps, done, failed), metrics
 
     def one_task(state: AdaptState, frozen: Variables, batches: Batch):
         return jax.lax.scan(partial(one_step, frozen), state, batches)
 
     return jax.jit(jax.vmap(one_task, in_axes=(0, None, 0)), donate_argnums=0)
+
+
+def make_check(model: Any) -> Callable[[Variables, Variables, Batch], Bool[Array, " tasks"]]:
+    """The jitted question whether the adapted model gets every weighted token of a sequence right.
+
+    `check(trainable, frozen, batch) -> bool[T]`: arrays of `batch` are [T, length, ...]; a token
+    is right where it is the most likely one after those before it.
+    """
+    size = max(1, CHECK_LOGITS // model.config.vocab_size)
+
+    def one_task(trainable: Variables, frozen: Variables, batch: Batch):
+        variables = {**frozen, **trainable}
+        hidden, _ = model.apply(variables, batch["tokens"][None], batch["positions"][None], method="hidden")
+        blocks = jnp.pad(hidden[0], ((0, -hidden.shape[1] % size), (0, 0))).reshape(-1, size, hidden.shape[-1])
+        best = jax.lax.map(lambda h: jnp.argmax(model.apply(variables, h[None], method="logits")[0], -1), blocks)
+        before = best.reshape(-1)[: hidden.shape[1] - 1]
+        return jnp.all((before == batch["tokens"][1:]) | (batch["weights"][1:] == 0))
+
+    return jax.jit(jax.vmap(one_task, in_axes=(0, None, 0)))

@@ -1,70 +1,47 @@
-"""A group that was stopped between chunks: its state on disk, so that adaptation goes on where it was."""
+"""What a stopped run has in hand, on disk: pytrees by name, so that it goes on where it was."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import flax.serialization
 import numpy as np
 
-from ttt_jax.adapt.loop import AdaptState
 from ttt_jax.runtime.files import replacing
 
 
-@dataclass(frozen=True)
-class Partial:
-    """How far a group had come.
+class PartialFolder:
+    """Files of a run directory that hold nested dicts of arrays, numbers, text and lists of numbers.
 
-    Attributes:
-      state: of all slots.
-      step: steps made.
-      curves: name -> float[tasks, steps].
-      tokens: int[tasks], trained on so far.
+    A run directory belongs to one config, so a name is all that can differ.
     """
 
-    state: AdaptState
-    step: int
-    curves: dict[str, np.ndarray]
-    tokens: np.ndarray
+    def __init__(self, folder: Path):
+        self.folder = folder
 
+    def _file(self, name: str) -> Path:
+        # Any text may name an adapter.
+        return self.folder / f"{hashlib.blake2b(name.encode(), digest_size=12).hexdigest()}.msgpack"
 
-class PartialFile:
-    """The file of one group in a run directory, named after its tasks.
-
-    A run directory belongs to one config, so the tasks are all that can differ.
-    """
-
-    def __init__(self, folder: Path, task_ids: Sequence[str]):
-        name = hashlib.blake2b("\n".join(task_ids).encode(), digest_size=8).hexdigest()
-        self.path = folder / f"{name}.msgpack"
-
-    def save(self, partial: Partial) -> None:
-        content = {
-            "state": flax.serialization.to_state_dict(partial.state),
-            "step": partial.step,
-            "curves": partial.curves,
-            "tokens": partial.tokens,
-        }
-        with replacing(self.path) as file:
+    def save(self, name: str, content: dict[str, Any]) -> None:
+        with replacing(self._file(name)) as file:
             file.write_bytes(flax.serialization.msgpack_serialize(_on_host(content)))
 
-    def load(self, like: AdaptState) -> Partial | None:
-        """What was saved, None where nothing was; `like` is a state of the same shapes."""
-        if not self.path.exists():
-            return None
-        content = flax.serialization.msgpack_restore(self.path.read_bytes())
-        state = flax.serialization.from_state_dict(like, content["state"])
-        return Partial(state, int(content["step"]), dict(content["curves"]), content["tokens"])
+    def load(self, name: str) -> dict[str, Any] | None:
+        """What was saved under a name, None where nothing was."""
+        file = self._file(name)
+        return flax.serialization.msgpack_restore(file.read_bytes()) if file.exists() else None
 
-    def remove(self) -> None:
-        self.path.unlink(missing_ok=True)
+    def remove(self, name: str) -> None:
+        """Removes what was saved under a name, and the folder with the last of it."""
+        self._file(name).unlink(missing_ok=True)
+        if self.folder.exists() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
 
 
 def _on_host(tree: Any) -> Any:
     if isinstance(tree, dict):
         return {str(name): _on_host(value) for name, value in tree.items()}
-    return tree if isinstance(tree, int) else np.asarray(tree)
+    return np.asarray(tree) if hasattr(tree, "dtype") else tree

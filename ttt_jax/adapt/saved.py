@@ -2,59 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from safetensors.flax import load_file, save_file
+from safetensors.numpy import load_file, save_file
 
-from ttt_jax.adapt.adapt import Adapted
+from ttt_jax.adapt.course import Adapted
 from ttt_jax.losses import Variables
-from ttt_jax.model.io import flatten, unflatten
+from ttt_jax.model.tree import flatten, unflatten
 
 
-def slot_saver(trainable: Variables, index: int) -> Callable[[Path], None]:
-    """Writes the variables of one slot to the file that it is given, names as in {"lora": {"layers_0": ...}}."""
-    return lambda path: save_file(flatten(jax.tree.map(lambda x: x[index], trainable)), path)
+def saver(trainable: Variables) -> Callable[[Path], None]:
+    """Writes one task's variables to the file that it is given, names as in {"lora": {"layers_0": ...}}."""
+    return lambda path: save_file({name: np.ascontiguousarray(x) for name, x in flatten(trainable).items()}, path)
 
 
-def load_adapted(folder: Path, task_ids: Sequence[str], like: Variables) -> Adapted:
-    """What a group had adapted to in an earlier run with `save_adapters`.
+def load_adapted(folder: Path, task_id: str, like: Variables) -> Adapted:
+    """What a task had adapted to in an earlier run with `save_adapters`.
 
     Args:
       folder: the `adapters/` of its run directory.
-      task_ids: of the group.
-      like: stacked variables of the same shapes; they stay in slots without a task.
+      task_id: names its file.
+      like: variables of the same shapes, arrays or abstract arrays.
 
     Returns:
-      `Adapted` without curves; a task whose file is missing or of other shapes is failed, with the reason.
+      `Adapted` without curves; where the file is missing or of other shapes it is failed, with the
+      reason, and all zeros.
     """
     expected = flatten(like)
-    slots: dict[str, list[Any]] = {name: list(values) for name, values in expected.items()}
-    reasons: list[str | None] = []
-    for i, task_id in enumerate(task_ids):
-        found, reason = _read(folder / f"{task_id}.safetensors", expected)
-        reasons.append(reason)
-        for name, value in found.items():
-            slots[name][i] = value
-    tasks = len(task_ids)
+    found, reason = _read(folder / f"{task_id}.safetensors", expected)
     return Adapted(
-        trainable=unflatten({name: jnp.stack(values) for name, values in slots.items()}),
-        steps=np.zeros(tasks, np.int32),
-        failed=reasons,
-        curves=[{name: [] for name in ("step", "loss", "grad_norm", "learning_rate")}] * tasks,
-        tokens=np.zeros(tasks, np.int64),
+        id=task_id,
+        trainable=unflatten(found or {name: np.zeros(x.shape, x.dtype) for name, x in expected.items()}),
+        steps=0,
+        failed=reason,
+        curves={name: [] for name in ("step", "loss", "grad_norm", "learning_rate")},
+        tokens=0,
+        seconds=0.0,
     )
 
 
-def _read(file: Path, expected: dict[str, Any]) -> tuple[dict[str, jax.Array], str | None]:
+def _read(file: Path, expected: dict[str, Any]) -> tuple[dict[str, np.ndarray], str | None]:
     if not file.exists():
         return {}, f"{file}: no adapter was saved (save_adapters)"
     found = load_file(file)
-    shapes = {name: value.shape[1:] for name, value in expected.items()}
-    if {name: value.shape for name, value in found.items()} != shapes:
+    if {name: value.shape for name, value in found.items()} != {name: x.shape for name, x in expected.items()}:
         return {}, f"{file}: an adapter of other shapes: were adapt.lora and model the same?"
     return found, None

@@ -26,6 +26,16 @@ class _Work:
     seconds: float = 0.0
 
 
+@dataclass
+class _Stage:
+    """A stage that is open."""
+
+    name: str
+    text: str
+    units: float | None
+    done: float = 0.0
+
+
 class Progress:
     """A live display on a terminal, and plain lines, one a stage, anywhere else.
 
@@ -36,6 +46,9 @@ class Progress:
             with progress.stage("adapt", "8 tasks x 64 steps, length 1024", units=8 * 64):
                 progress.advance(8 * 16, "loss 0.21")
             progress.task_done()
+
+    A stage may be opened within another: the outer one rests meanwhile, and
+    goes on where it was.
 
     The time left comes from the plan: of every kind of stage in it, the rate so
     far times the units that are left. Before each kind has run it is a lower
@@ -62,10 +75,8 @@ class Progress:
         self._clock = clock
         self._start = clock()
         self._work = {name: _Work(planned=units) for name, units in (plan or {}).items()}
-        self._stage: str | None = None
+        self._open: list[_Stage] = []
         self._counted = self._last_line = self._start
-        self._stage_units: float | None = None
-        self._stage_done = 0.0
         self._bars = self._make_bars() if self._console.is_terminal else None
         if self._bars:
             self._all = self._bars.add_task("tasks", total=total_tasks or None, note="")
@@ -92,36 +103,39 @@ class Progress:
           detail: what exactly, such as "20 tasks x 64 steps, length 1024".
           units: how much work it is, in the plan's units; draws a bar.
         """
-        if self._stage is not None:
-            raise RuntimeError(f"stage {name}: stage {self._stage} is still open")
-        self._stage, self._counted, self._stage_units, self._stage_done = name, self._clock(), units, 0.0
+        if self._open:
+            self._count(0)
+        stage = _Stage(name, f"{name}  {detail}".rstrip(), units)
+        self._open.append(stage)
+        self._counted = self._clock()
         if self._bars:
-            text = f"{name}  {detail}".rstrip()
-            self._bars.reset(self._now, description=text, total=units, visible=True, note="")
-            self._bars.refresh()
+            self._show(stage)
         else:
             self._line(f"{name:<9}{detail}  ({self._summary()})")
         try:
             yield self
         finally:
             self._count(0)
-            self._stage = None
-            if self._bars:
+            self._open.remove(stage)
+            if self._bars and self._open:
+                self._show(self._open[-1])
+            elif self._bars:
                 self._bars.update(self._now, visible=False)
 
     def advance(self, units: float = 1, note: str = "") -> None:
         """So much of the open stage is done; `note` is shown beside it, such as the loss."""
-        if self._stage is None:
+        if not self._open:
             raise RuntimeError("advance: no stage is open")
+        stage = self._open[-1]
         self._count(units)
         if self._bars:
-            self._bars.update(self._now, completed=self._stage_done, note=note, refresh=True)
+            self._bars.update(self._now, completed=stage.done, note=note, refresh=True)
         elif self._clock() - self._last_line >= HEARTBEAT:
-            share = f"{self._stage_done / self._stage_units:.0%}" if self._stage_units else f"{self._stage_done:g} done"
-            self._line(f"  {self._stage} {share}{', ' + note if note else ''}  ({self._summary()})")
+            share = f"{stage.done / stage.units:.0%}" if stage.units else f"{stage.done:g} done"
+            self._line(f"  {stage.name} {share}{', ' + note if note else ''}  ({self._summary()})")
 
     def now(self, text: str, keep: bool = False) -> None:
-        """What the open stage is doing, such as compiling; where nothing can be redrawn, printed if it is to `keep`."""
+        """What the open stage is doing; where nothing can be redrawn, printed if it is to `keep`."""
         if self._bars:
             self._bars.update(self._now, note=text)
         elif keep:
@@ -156,7 +170,8 @@ class Progress:
             if work.done:
                 known += 1
                 # The rate is that of the last report; since then time has run on.
-                running = self._clock() - self._counted if name == self._stage else 0.0
+                here = bool(self._open) and name == self._open[-1].name
+                running = self._clock() - self._counted if here else 0.0
                 seconds += max((work.planned - work.done) * work.seconds / work.done - running, 0.0)
         return (seconds, known == len(planned)) if known else None
 
@@ -168,13 +183,18 @@ class Progress:
         return ", ".join(parts)
 
     def _count(self, units: float) -> None:
-        """Adds work of the open stage, and the seconds since the last time."""
-        assert self._stage is not None
-        work, now = self._work.setdefault(self._stage, _Work()), self._clock()
+        """Adds work of the innermost stage, and the seconds since the last time."""
+        stage = self._open[-1]
+        work, now = self._work.setdefault(stage.name, _Work()), self._clock()
         work.done += units
         work.seconds += now - self._counted
-        self._stage_done += units
+        stage.done += units
         self._counted = now
+
+    def _show(self, stage: _Stage) -> None:
+        assert self._bars
+        self._bars.reset(self._now, description=stage.text, total=stage.units, visible=True, note="")
+        self._bars.update(self._now, completed=stage.done, refresh=True)
 
     def _make_bars(self) -> Bars:
         return Bars(
