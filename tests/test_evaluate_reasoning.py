@@ -11,8 +11,11 @@ from text_tools import tiny_text_model
 
 from ttt_jax.climb import ClimbConfig
 from ttt_jax.config import AdaptConfig, DecodeConfig, ExamplesConfig, LoraConfig, OptimizerConfig, TasksConfig
+from ttt_jax.config_loader import from_yaml
 from ttt_jax.evaluation import EvaluateConfig, evaluate
 from ttt_jax.tasks.growing import open_ladder
+from ttt_jax.tasks.reasoning import PARTS as DOMAINS
+from ttt_jax.tasks.registry import get_domain
 from ttt_jax.train.config import EvalConfig, TracesConfig, TrainConfig
 from ttt_jax.train.sft import train
 
@@ -119,3 +122,19 @@ def test_ladders_are_sources_whose_levels_may_be_chosen():
     for wrong, match in ((dict(rounds=0), "rounds"), (dict(target=1.0), "target"), (dict(ladders=("a", "a")), "twice")):
         with pytest.raises(ValueError, match=match):
             ClimbConfig(**wrong)
+
+
+@pytest.mark.parametrize("name", ["evaluate", "climb", "sft"])
+def test_the_configs_are_read_and_name_real_sources(name):
+    file = Path(__file__).resolve().parent.parent / "configs" / "reasoning" / f"{name}.yaml"
+    if name == "sft":
+        traces = from_yaml(TrainConfig, file).traces
+        assert traces is not None
+        sources = (*traces.sources, *traces.held_out)
+    else:
+        config = from_yaml(EvaluateConfig, file)
+        sources = config.climb.ladders if name == "climb" else config.tasks.source.split()
+        assert sources and set(config.adapt.examples.transforms) <= {k for d in DOMAINS for k in get_domain(d).kinds}
+    for source in sources:
+        source = source.rpartition(":")[2]
+        assert get_domain(source.partition("/")[0]).parse_options(source).steps

@@ -84,12 +84,13 @@ def bench_case(
         model=PRESETS[preset].model, data=data, optimizer=OptimizerConfig(name=optimizer), remat=config.remat,
         seed=config.seed, eval=EvalConfig(every=0),
     )  # fmt: skip
-    model = Decoder(train.model, dtype=dtype, remat=train.remat)
+    shape = PRESETS[preset].model
+    model = Decoder(shape, dtype=dtype, remat=train.remat)
     case: dict[str, Any] = {
         "name": what, "rows": rows, "length": length, "optimizer": optimizer, "remat": config.remat,
-        "attention": kernel_name(dtype, train.model.head_dim),
+        "attention": kernel_name(dtype, shape.head_dim),
     }  # fmt: skip
-    batch = jax.device_put(random_batch(rows, length, train.model.vocab_size, config.seed))
+    batch = jax.device_put(random_batch(rows, length, shape.vocab_size, config.seed))
     try:
         held = {"state": initial_state(train, model)}
         step = make_train_step(train, model, partial(expand, role_weights=role_weights(data)))
@@ -122,9 +123,9 @@ def bench_case(
 
     seconds = timing.seconds / STEPS
     state_bytes = 2.0 * counts.tree_bytes(held["state"]) + counts.tree_bytes(batch)
-    work = counts.training(train.model, rows, length, state_bytes)
+    work = counts.training(shape, rows, length, state_bytes)
     floor = work.roofline(ceilings.flops, ceilings.bandwidth, jnp.dtype(dtype).itemsize)
-    orthogonal = counts.newton_schulz(train.model) if optimizer == "muon" else 0.0
+    orthogonal = counts.newton_schulz(shape) if optimizer == "muon" else 0.0
     case |= {
         "step": timing.per(STEPS),
         "tokens_per_second": work.tokens / seconds,

@@ -92,7 +92,10 @@ def difficulty_curves(records: Mapping[str, Record], right: Right) -> dict[str, 
                     points.setdefault(record["group"], {}).setdefault(quantity, []).append((x, ok))
         if points:
             found[arm] = {
-                group: {quantity: accuracy_curve(*zip(*of, strict=True)) for quantity, of in quantities.items()}
+                group: {
+                    quantity: accuracy_curve([x for x, _ in of], [ok for _, ok in of])
+                    for quantity, of in quantities.items()
+                }
                 for group, quantities in sorted(points.items())
             }
     return found

@@ -78,7 +78,7 @@ class ProblemDomain(TextDomain):
 
     def views(self, kinds: Sequence[str], task: Task, count: int, rng: np.random.Generator) -> list[Transform]:
         check_kinds(kinds, self.kinds, self.name)
-        return list(self.draw_views(kinds, task, count, rng))
+        return [*self.draw_views(kinds, task, count, rng)]
 
     def augmenter(self, name: str, task: Task, rng: np.random.Generator) -> Augmenter:
         raise ValueError(f"{self.name}: no augmenter is called {name!r}: every change of a problem is invertible")

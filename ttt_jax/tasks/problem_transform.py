@@ -41,6 +41,15 @@ class ProblemTransform:
         """An answer of the task as given, in the changed task."""
         raise NotImplementedError
 
+    @property
+    def group(self) -> str:
+        """The group of the hierarchical vote that its answers belong to."""
+        raise NotImplementedError
+
+    def invert(self, answer: Answer) -> Answer:
+        """An answer of the changed task back in the task as given."""
+        raise NotImplementedError
+
     def apply(self, task: Task) -> Task:
         def text(x: Any) -> ProblemText:
             return ProblemText(self.apply_problem(problem_of(x, self.kind)), with_steps(x))

@@ -46,7 +46,7 @@ def open_data(config: TrainConfig) -> TrainingData:
     """
     if config.traces is None:
         make = partial(data.make_batch, config.data, config.seed)
-        dtypes = dict.fromkeys(data.BATCH_ARRAYS, np.uint8)
+        dtypes: dict[str, Any] = dict.fromkeys(data.BATCH_ARRAYS, np.uint8)
         return TrainingData(config.data, make, partial(evaluate.eval_batches, config), dtypes, "arc")
     path = str(resolve(config.init_from or ""))
     try:
