@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 from jaxtyping import Array, Float, Int
 
@@ -94,8 +95,21 @@ _logprobs.defvjp(_forward, _backward, symbolic_zeros=True)
 def _picked(head: Head, weights: Any, h_NxD: jax.Array, t_N: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The log-probability of each target, the log of the sum of exponentials, and the logits."""
     logits = head(weights, h_NxD, jnp.float32)
-    total = jax.nn.logsumexp(logits, axis=-1)
+    total = _log_sum_exp(logits)
     return jnp.take_along_axis(logits, t_N[:, None], axis=-1)[:, 0] - total, total, logits
+
+
+def _log_sum_exp(logits: jax.Array) -> jax.Array:
+    """Of each row, in one pass: its largest and the sum relative to that are reduced together (arXiv 1805.02867)."""
+
+    def join(one: Any, other: Any) -> Any:
+        largest = jnp.maximum(one[0], other[0])
+        return largest, one[1] * jnp.exp(one[0] - largest) + other[1] * jnp.exp(other[0] - largest)
+
+    # A finite start: of two infinite ones the difference is not a number.
+    start = (np.finfo(np.float32).min, np.float32(0))
+    largest, total = jax.lax.reduce((logits, jnp.ones_like(logits)), start, join, (logits.ndim - 1,))
+    return largest + jnp.log(total)
 
 
 def _gradient(logits: jax.Array, total: jax.Array, t_N: jax.Array) -> jax.Array:
