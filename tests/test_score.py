@@ -11,7 +11,7 @@ import pytest
 import ttt_jax.decode.score as scoring
 from ttt_jax.config import DecodeConfig, LoraConfig
 from ttt_jax.decode.generate import Prompts, generate
-from ttt_jax.decode.score import score, score_candidates
+from ttt_jax.decode.score import score_candidates
 from ttt_jax.decode.views import make_views
 from ttt_jax.model.decoder import Decoder
 from ttt_jax.model.lora import init_adapter
@@ -57,37 +57,6 @@ def by_hand(tiny_model: tuple[Decoder, Any], adapters, t, tokens, positions, wei
     return sum(weights[i] * logprobs[i - 1, tokens[i]] for i in np.flatnonzero(weights) if i > 0)
 
 
-@pytest.mark.parametrize("adapted", [True, False])
-def test_score_is_the_weighted_sum_of_log_probabilities(tiny_model: tuple[Decoder, Any], adapters, adapted):
-    adapters = adapters if adapted else None
-    rng = np.random.default_rng(0)
-    shape = (T, 3, 10)
-    tokens = rng.integers(0, 16, shape).astype(np.int32)
-    positions = np.broadcast_to(np.arange(10)[:, None], (*shape, 3)).astype(np.int32)
-    weights = rng.random(shape).astype(np.float32)
-    got = score(*tiny_model, adapters, tokens, positions, weights)
-    assert got.shape == (T, 3)
-    for t, r in np.ndindex(T, 3):
-        expected = by_hand(tiny_model, adapters, t, tokens[t, r], positions[t, r], weights[t, r])
-        np.testing.assert_allclose(got[t, r], expected, rtol=1e-4)
-
-
-def test_padding_and_broken_neighbours_leave_a_score_unchanged(tiny_model: tuple[Decoder, Any], adapters):
-    rng = np.random.default_rng(0)
-    tokens = rng.integers(0, 16, (T, 2, 12)).astype(np.int32)
-    positions = np.zeros((T, 2, 12, 3), np.int32)
-    weights = np.ones((T, 2, 12), np.float32)
-    weights[:, :, 8:] = 0
-    expected = score(*tiny_model, adapters, tokens, positions, weights)
-    broken = jax.tree.map(lambda x: x.at[1].set(jnp.nan), adapters)
-    padded = tokens.copy()
-    padded[:, :, 8:] = ARC.pad_token
-    padded[0, 1] = ARC.pad_token
-    got = score(*tiny_model, broken, padded, positions, weights)
-    np.testing.assert_array_equal(got[0, 0], expected[0, 0])
-    assert np.isnan(got[1]).all()
-
-
 def expected_candidate_score(tiny_model: tuple[Decoder, Any], adapters, t, views, answer):
     """Each view's prompt with the answer written after it, summed over views."""
     total = 0.0
@@ -109,8 +78,8 @@ def expected_candidate_score(tiny_model: tuple[Decoder, Any], adapters, t, views
 def test_a_candidates_scores_are_the_likelihoods_of_its_answer_alone_view_by_view(
     tiny_model: tuple[Decoder, Any], adapters, monkeypatch
 ):
-    # Little batches, so that rows of one answer lie in several of them.
-    monkeypatch.setattr(scoring, "SCORE_TOKENS", 2 * 4 * 96)
+    # Little batches, so that the answers of a query lie in several of them.
+    monkeypatch.setattr(scoring, "SCORE_BYTES", 1)
     config = DecodeConfig(views=3)
     tasks = [make_task(0), make_task(1)]
     views = [make_views(task, query, ARC, config, seed=0) for query, (task, _) in enumerate(tasks)]
@@ -141,6 +110,23 @@ def test_a_decoded_answer_scores_what_decoding_said(tiny_model: tuple[Decoder, A
     for t in range(T):
         assert out.tokens[t, 0, out.lengths[t, 0] - 1] == ARC.stop_token
         np.testing.assert_allclose(next(iter(got[t].values())), out.logprobs[t], rtol=1e-4)
+
+
+def test_neighbours_and_further_answers_leave_a_score_unchanged(tiny_model: tuple[Decoder, Any], adapters):
+    config = DecodeConfig(views=3)
+    tasks = [make_task(0), make_task(1)]
+    views = [make_views(task, 0, ARC, config, seed=0) for task, _ in tasks]
+    answers = [tasks[0][1], tasks[1][1]]
+    expected = score_candidates(*tiny_model, adapters, views, answers, ARC, lengths=(192,))
+    broken = jax.tree.map(lambda x: x.at[1].set(jnp.nan), adapters)
+    got = score_candidates(*tiny_model, broken, views, answers, ARC, lengths=(192,))
+    assert got[0] == expected[0]
+    assert np.isnan(list(got[1].values())).all()
+    fewer = score_candidates(*tiny_model, adapters, views, [answers[0][:1], answers[1][:2]], ARC, lengths=(192,))
+    key = ARC.key(answers[0][0])
+    np.testing.assert_allclose(fewer[0][key], expected[0][key], rtol=1e-5)
+    none = score_candidates(*tiny_model, adapters, [views[0], []], [answers[0], []], ARC, lengths=(192,))
+    np.testing.assert_allclose(list(none[0].values()), list(expected[0].values()), rtol=1e-5)
 
 
 def test_queries_without_answers_score_nothing(tiny_model: tuple[Decoder, Any], adapters):

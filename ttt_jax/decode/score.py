@@ -1,4 +1,8 @@
-"""Likelihoods of given answers: one batched forward pass, each task with its own adapter."""
+"""Likelihoods of given answers under views of a query: prompts are read once, every answer attends to its own.
+
+Shapes: T queries (each with its task's adapter), P prompt length, C answers of
+a query, S length of an answer.
+"""
 
 from __future__ import annotations
 
@@ -15,51 +19,13 @@ from jaxtyping import Array, Float, Int
 
 from ttt_jax.decode.params import cast, variables
 from ttt_jax.decode.views import View
+from ttt_jax.model.cache import Cache, Prefix
 from ttt_jax.model.decoder import Decoder
 from ttt_jax.runtime.mesh import over_tasks, put, tasks_here
 from ttt_jax.tasks.task import Answer, Domain, Encoded
 
-# Tokens in one forward pass: bounds its activations, more fills no accelerator better.
-SCORE_TOKENS = 1 << 16
-
-
-def score(
-    model: Decoder,
-    base: Any,
-    adapted: Any | None,
-    tokens: Int[np.ndarray, "T R L"],
-    positions: Int[np.ndarray, "T R L axes"],
-    weights: Float[np.ndarray, "T R L"],
-) -> Float[np.ndarray, "T R"]:
-    """Weighted log-likelihood of every sequence, in nats.
-
-    Args:
-      model: the decoder; its dtype is the compute type.
-      base: parameters shared by all tasks.
-      adapted: variables of each task, stacked along a leading axis: {"lora": adapters}, or
-        {"params": ...} after full-weight adaptation; None is the base alone (in-context).
-      tokens: right-padded sequences of T tasks; padding has weight 0.
-      positions: as the model takes them.
-      weights: weights[t, r, i] times log p(tokens[t, r, i] | what precedes it)
-        is summed over i; the first token cannot be predicted and is ignored.
-    """
-    base, adapted = cast(base, model.dtype), cast(adapted, model.dtype)
-    return np.asarray(_score(model, base, adapted, *put((tokens, positions, weights))))
-
-
-@partial(jax.jit, static_argnames="model")
-def _score(model: Decoder, base: Any, adapted: Any | None, tokens, positions, weights) -> Float[Array, "T R"]:
-    def one_task(adapter, tokens, positions, weights):
-        collections = variables(base, adapter)
-        hidden, _ = model.apply(collections, tokens, positions, method="hidden")
-        # The whole length goes through, the last position against a dummy
-        # target of weight 0, so that lengths stay those of the buckets.
-        targets = jnp.roll(tokens, -1, axis=1)
-        weights = jnp.roll(weights, -1, axis=1).at[:, -1].set(0.0)
-        logprobs: Any = model.apply(collections, hidden, targets, method="token_logprobs")
-        return jnp.sum(jnp.where(weights == 0, 0.0, weights * logprobs), axis=1)
-
-    return over_tasks(one_task)(adapted, tokens, positions, weights)
+# Bytes of attention scores that answers may take at a time.
+SCORE_BYTES = 1 << 30
 
 
 def score_candidates(
@@ -74,78 +40,139 @@ def score_candidates(
     """The likelihood of each query's answers under each of its views (Franzen et al., ICML 2025).
 
     That of an answer in a view is the log-probability of writing it there, its
-    stop token included. All sequences go through in a few batches of one shape
-    a length.
+    stop token included.
 
     Args:
-      model, base, adapted: as for `score`; entry t belongs to query t.
+      model: the decoder; its dtype is the compute type.
+      base: parameters shared by all tasks.
+      adapted: variables of each query's task, stacked along a leading axis: {"lora": adapters}, or
+        {"params": ...} after full-weight adaptation; None is the base alone (in-context).
       views: of T queries.
       answers: of the same queries, each in its task's own frame (`select.likelihood.likeliest`).
       domain: writes answers and gives them their keys.
-      lengths: length buckets that sequences are padded to; prompts fit the largest.
+      lengths: length buckets that prompts are padded to; they fit the largest.
 
     Returns:
       For each query, by `domain.key(answer)`, nats under each view, in the order of the views.
     """
     base, adapted = cast(base, model.dtype), cast(adapted, model.dtype)
-    rows = [
-        # Longest first, so that later batches are shorter.
-        sorted(
-            (_row(i, view, answer, domain) for answer in of_query for i, view in enumerate(views[t])),
-            key=lambda r: -len(r.written),
-        )
-        for t, of_query in enumerate(answers)
-    ]
     found: list[dict[str, list[float]]] = [
         {domain.key(a): [math.nan] * len(views[t]) for a in of_query} for t, of_query in enumerate(answers)
     ]
-    # A prompt fits the largest bucket; its answer may reach beyond.
-    sizes = (*lengths, max(lengths) + domain.max_answer_tokens)
-    most, start = max(map(len, rows), default=0), 0
-    while start < most:
-        needed = max(len(of_query[start].written) for of_query in rows if start < len(of_query))
-        length = min(size for size in sizes if size >= needed)
-        # A power of two of rows: few compiled shapes, however many candidates there are.
-        fitting = max(1, SCORE_TOKENS // (length * tasks_here(len(rows))))
-        block = min(1 << (fitting.bit_length() - 1), 1 << (most - 1).bit_length())
-        batch = [of_query[start : start + block] for of_query in rows]
-        scores = score(model, base, adapted, *_pad(batch, block, length, domain))
-        for of_answers, of_query, values in zip(found, batch, scores, strict=True):
-            for row, value in zip(of_query, values, strict=False):
-                of_answers[row.key][row.view] = float(value)
-        start += block
+    for v in range(max((len(of_query) for of_query in views), default=0)):
+        rows = [
+            # Longest first, so that later batches are shorter.
+            sorted((_row(views[t][v], answer, domain) for answer in of_query), key=lambda row: -row.length)
+            if v < len(views[t])
+            else []
+            for t, of_query in enumerate(answers)
+        ]
+        most, start = max(map(len, rows)), 0
+        if not most:
+            continue
+        opened = max(row.opened for of_query in rows for row in of_query)
+        P = min(size for size in lengths if size >= opened)
+        heads = _pad([[(row.written, 0, row.opened) for row in of_query[:1]] for of_query in rows], 1, P, domain)
+        prefix = read_heads(model, base, adapted, *put(tuple(x[:, 0] for x in heads)))
+        while start < most:
+            needed = max(of_query[start].length for of_query in rows if start < len(of_query))
+            # Powers of two: few compiled shapes, however many answers there are and however long.
+            S = max(64, 1 << (needed - 1).bit_length())
+            bytes_a_row = tasks_here(len(rows)) * model.config.num_heads * S * (P + S) * 4
+            C = min(1 << (max(1, SCORE_BYTES // bytes_a_row).bit_length() - 1), 1 << (most - 1).bit_length())
+            batch = [of_query[start : start + C] for of_query in rows]
+            parts = [[(row.written, row.opened, len(row.written)) for row in of_query] for of_query in batch]
+            scores = np.asarray(score_tails(model, base, adapted, prefix, *put(_pad(parts, C, S, domain))))
+            for of_answers, of_query, values in zip(found, batch, scores, strict=True):
+                for row, value in zip(of_query, values, strict=False):
+                    of_answers[row.key][v] = float(value)
+            start += C
     return found
 
 
+@partial(jax.jit, static_argnames="model")
+def read_heads(
+    model: Decoder,
+    base: Any,
+    adapted: Any | None,
+    tokens: Int[Array, "T P"],
+    positions: Int[Array, "T P axes"],
+    lengths: Int[Array, " T"],
+) -> Prefix:
+    """Keys and values of one right-padded prompt a query: per layer [T, kv_heads, P, head_dim]."""
+
+    def read(of_task, tokens, positions):
+        cache = Cache.empty(model.config, 1, tokens.shape[0], model.dtype)
+        _, cache = model.apply(variables(base, of_task), tokens[None], positions[None], None, cache, method="hidden")
+        return jax.tree.map(lambda x: x[0], (cache.keys, cache.values))
+
+    keys, values = over_tasks(read)(adapted, tokens, positions)
+    return Prefix(keys, values, jnp.asarray(lengths))
+
+
+@partial(jax.jit, static_argnames="model")
+def score_tails(
+    model: Decoder,
+    base: Any,
+    adapted: Any | None,
+    prefix: Prefix,
+    tokens: Int[Array, "T C S"],
+    positions: Int[Array, "T C S axes"],
+    lengths: Int[Array, "T C"],
+) -> Float[Array, "T C"]:
+    """Log-probability of right-padded sequences after their query's prompt, their first token excepted; 0 of none."""
+
+    def one_task(of_task, of_query, tokens, positions, lengths):
+        collections = variables(base, of_task)
+        cache = Cache.empty(model.config, *tokens.shape, model.dtype).replace(prefix=of_query)
+        hidden, _ = model.apply(collections, tokens, positions, None, cache, method="hidden")
+        # The whole length goes through, the last position against a dummy target that does not count.
+        targets = jnp.roll(tokens, -1, axis=1)
+        logprobs: Any = model.apply(collections, hidden, targets, method="token_logprobs")
+        counts = jnp.arange(tokens.shape[1])[None] < lengths[:, None] - 1
+        return jnp.sum(jnp.where(counts, logprobs, 0.0), axis=1)
+
+    return over_tasks(one_task)(adapted, prefix, tokens, positions, lengths)
+
+
 class _Row(NamedTuple):
-    """One answer written in one view, and which of its tokens count."""
+    """One answer written in one view.
+
+    Attributes:
+      key: of the answer.
+      written: prompt and answer.
+      opened: where the last token of the prompt stands, which predicts the answer's first.
+    """
 
     key: str
-    view: int
     written: Encoded
-    weights: np.ndarray
+    opened: int
+
+    @property
+    def length(self) -> int:
+        """Tokens from `opened` on."""
+        return len(self.written) - self.opened
 
 
-def _row(index: int, view: View, answer: Answer, domain: Domain) -> _Row:
+def _row(view: View, answer: Answer, domain: Domain) -> _Row:
     # The answer goes through the transform as the answer of a task whose only
     # query is this one, so that it changes exactly as the demos do.
     solved = replace(view.task, queries=(view.task.queries[view.query],), answers=(answer,))
     shown = view.transform.apply(solved)
     assert shown.answers is not None
     written = domain.encode([*shown.demos, (shown.queries[0], shown.answers[0])])
-    return _Row(domain.key(answer), index, written, (written.outputs == len(shown.demos)).astype(np.float32))
+    return _Row(domain.key(answer), written, int(np.flatnonzero(written.outputs == len(shown.demos))[0]) - 1)
 
 
-def _pad(batch: Sequence[Sequence[_Row]], rows: int, length: int, domain: Domain):
-    """tokens, positions and weights of `score`; missing rows are padding of weight 0."""
-    shape = (len(batch), rows, length)
+def _pad(parts: Sequence[Sequence[tuple[Encoded, int, int]]], rows: int, length: int, domain: Domain):
+    """Tokens, positions and lengths of parts (sequence, from, to), padded to [T, rows, length]; absent rows have 0."""
+    shape = (len(parts), rows, length)
     tokens = np.full(shape, domain.pad_token, np.int32)
     positions = np.zeros((*shape, domain.position_axes), np.int32)
-    weights = np.zeros(shape, np.float32)
-    for t, of_query in enumerate(batch):
-        for r, row in enumerate(of_query):
-            size = len(row.written)
-            tokens[t, r, :size] = row.written.tokens
-            positions[t, r, :size] = row.written.positions
-            weights[t, r, :size] = row.weights
-    return tokens, positions, weights
+    lengths = np.zeros(shape[:2], np.int32)
+    for t, of_query in enumerate(parts):
+        for r, (written, start, stop) in enumerate(of_query):
+            size = lengths[t, r] = stop - start
+            tokens[t, r, :size] = written.tokens[start:stop]
+            positions[t, r, :size] = written.positions[start:stop]
+    return tokens, positions, lengths
