@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import resource
 import statistics
 import sys
 import time
@@ -33,17 +34,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--largest", type=int, default=20, help=f"{LARGEST} puzzles timed on one core (default: 20)")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
+    load = os.getloadavg()[0]
     single = [_timed(LARGEST, arguments.seed + i) for i in range(arguments.largest)]
     print(f"{LARGEST} on one core: median {statistics.median(single):.2f} s, slowest {max(single):.2f} s", flush=True)
-    began = time.perf_counter()
+    began, used = time.perf_counter(), _cpu_seconds()
     records = make_records("test", arguments.seed, arguments.each, workers=arguments.workers)
-    seconds = time.perf_counter() - began
-    print(f"{len(records)} puzzles with {arguments.workers} workers: {seconds:.1f} s", flush=True)
+    seconds, used = time.perf_counter() - began, _cpu_seconds() - used
+    print(
+        f"{len(records)} puzzles with {arguments.workers} workers: {seconds:.1f} s, of processors {used:.1f} s",
+        flush=True,
+    )
     found = {
         "command": " ".join(["python", *sys.argv]),
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()},
+        "machine": {
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            # Of everything that ran there: above the number of cores, `seconds` say more of the others than of this.
+            "load_before": load,
+            "python": platform.python_version(),
+        },
         "largest": {"size": LARGEST, "n": len(single), "cpu_seconds": mean(single), "slowest": max(single)},
-        "set": {"puzzles": len(records), "workers": arguments.workers, "seconds": seconds},
+        "set": {"puzzles": len(records), "workers": arguments.workers, "seconds": seconds, "cpu_seconds": used},
         "sizes": by_size(records),
     }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
@@ -68,6 +79,12 @@ def by_size(records: Sequence[Record]) -> dict[str, Any]:
                 "proof_conflicts": mean([float(r.extra["proof_conflicts"]) for r in of]),
             }
     return found
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of the workers that have ended."""
+    of = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in of)
 
 
 def _timed(size: str, seed: int) -> float:

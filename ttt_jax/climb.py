@@ -77,6 +77,9 @@ def climb(config: RunConfig, options: ClimbConfig, command: str) -> int:
     asked, reports = Interrupt(), {}
     config = replace(config, tasks=replace(config.tasks, domain="reasoning", source=_describe(options), path=None))
     try:
+        for name, slots in (("adapt.slots", config.adapt.slots), ("decode.slots", config.decode.slots)):
+            if slots == "auto":
+                raise ValueError(f"{name}: auto fits a run's slots to all of its tasks; a climb needs a number")
         ladders = {source: open_ladder(source) for source in options.ladders}
         model, base, tokenizer = load_model(config.model, compute_dtype(config.dtype), quantize=config.quantize)
         domain = get_domain("reasoning").bind(tokenizer)
