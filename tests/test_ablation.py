@@ -21,7 +21,7 @@ from ttt_jax.tasks.task import Task
 
 ROOT = Path(__file__).resolve().parent.parent
 FULL = RunConfig(
-    adapt=AdaptConfig(examples=ExamplesConfig(augmenters=("upscale",))),
+    adapt=AdaptConfig(examples=ExamplesConfig(augmenters=("upscale",)), stop_demo=True),
     decode=DecodeConfig(search_above=0.1),
     select=SelectConfig(method="product_of_experts"),
 )
@@ -42,7 +42,10 @@ def test_a_part_is_removed_once_and_nothing_else_changes(part):
         "demonstrations": lambda c: replace(
             c, adapt=replace(c.adapt, examples=FULL.adapt.examples), decode=replace(c.decode, show_demos=True)
         ),
-        "per_task_adapters": lambda c: replace(c, adapt=replace(c.adapt, shared=False, steps=c.adapt.steps // 7)),
+        "early_stop": lambda c: replace(c, adapt=replace(c.adapt, stop_demo=True)),
+        "per_task_adapters": lambda c: replace(
+            c, adapt=replace(c.adapt, shared=False, steps=c.adapt.steps // 7, stop_demo=True)
+        ),
         "multi_axis_positions": lambda c: replace(c, model=FULL.model),
     }[part](changed)
     assert restored == FULL

@@ -26,6 +26,7 @@ PARTS = {
     "augmentation": "training sequences without transforms and augmenters",
     "layout": "leave-one-out sequences in place of all outputs, or the other way round",
     "demonstrations": "trained and asked on single pairs, without demonstrations in the prompt",
+    "early_stop": "all steps for every task",
     "per_task_adapters": "one adapter for all tasks, trained on as many sequences in all",
     "multi_axis_positions": "a base of one position axis, trained alike",
 }
@@ -78,7 +79,12 @@ def without(part: str, config: RunConfig, tasks: int, one_axis_model: str | None
         case "per_task_adapters":
             if adapt.shared:
                 raise NotApplicable("adapt.shared is true")
-            return replace(config, adapt=replace(adapt, shared=True, steps=adapt.steps * tasks))
+            together = replace(adapt, shared=True, steps=adapt.steps * tasks, stop_loss=None, stop_demo=False)
+            return replace(config, adapt=together)
+        case "early_stop":
+            if adapt.stop_loss is None and not adapt.stop_demo:
+                raise NotApplicable("adapt.stop_loss and stop_demo are not set")
+            return replace(config, adapt=replace(adapt, stop_loss=None, stop_demo=False))
         case "multi_axis_positions":
             if one_axis_model is None:
                 raise NotApplicable(
