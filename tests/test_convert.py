@@ -63,6 +63,11 @@ def test_a_grid_model_has_no_counterpart() -> None:
         config_to_hf(ModelConfig(16, 8, 8, 1, 1, 1, 8, rope=rope))
 
 
+def test_all_pairs_of_the_one_axis_are_the_same_said_or_not() -> None:
+    shape = ModelConfig(16, 8, 8, 1, 1, 1, 8, rope=RopeConfig((1e4,), (4,)))
+    assert config_to_hf(shape) == config_to_hf(ModelConfig(16, 8, 8, 1, 1, 1, 8))
+
+
 def test_a_model_goes_to_our_layout_and_back_unchanged(tied: Path, tmp_path: Path, capsys) -> None:
     ours, back = tmp_path / "ours", tmp_path / "back"
     assert main(["--model", str(tied), "--output", str(ours), "--format", "ttt_jax"]) == 0

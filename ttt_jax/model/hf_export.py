@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def config_to_hf(config: ModelConfig) -> dict[str, Any]:
     c = config
     if c.rope.axes != 1:
         raise ModelError(f"a model with {c.rope.axes} position axes has no counterpart among Hugging Face's families")
+    c = replace(c, rope=replace(c.rope, pairs=None))  # with one axis, all pairs are its
     fields: dict[str, Any] = {
         "vocab_size": c.vocab_size,
         "hidden_size": c.hidden_size,
