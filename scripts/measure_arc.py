@@ -4,7 +4,9 @@
         --out docs/results/arc_eval100.json
 
 Both arms, in-context at equal seconds, and the adapted arm with further seeds;
-all other options are those of scripts/ttt.py. Start it again to go on.
+where select.method ranks by likelihoods, also what every method makes of the
+first run's candidates. All other options are those of scripts/ttt.py. Start it
+again to go on, also on another machine that has the file.
 """
 
 from __future__ import annotations
@@ -22,9 +24,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
+    parser.add_argument("--out", type=Path, required=True, help="the JSON file to write, or to go on with")
     parser.add_argument("--seeds", type=int, default=3, help="adaptation seeds in all (default: 3)")
-    parser.add_argument("--budget-seconds", type=float, default=float("inf"), help="begin no run after so long")
+    parser.add_argument("--budget-seconds", type=float, default=float("inf"), help="stop after so long")
     arguments, rest = parser.parse_known_args()
     config = load_config(RunConfig, rest)
     from ttt_jax.run import run
