@@ -239,6 +239,29 @@ class MeshConfig:
 
 
 @dataclass(frozen=True)
+class HostsConfig:
+    """Several processes with devices of their own share the tasks of a run (ttt_jax/runtime/distributed.py)."""
+
+    coordinator: str | None = None
+    """auto: jax.distributed finds the others (Cloud TPU slices, SLURM, Open MPI). host:port of process 0: with
+    `count` and `index`. None: the hosts do not speak to each other; `count` and `index` alone say who does what."""
+    count: int | None = None
+    """Processes of the run."""
+    index: int | None = None
+    """This process, from 0."""
+    results: str | None = None
+    """A folder that all hosts reach, or the URL of one in an object store (gs://bucket/run). None: run_dir/results."""
+
+    def __post_init__(self) -> None:
+        if self.coordinator == "auto":
+            return
+        if (self.count is None) != (self.index is None) or (self.coordinator and self.count is None):
+            raise ValueError("count and index go together, and with the address of a coordinator both are needed")
+        if self.count is not None and self.index is not None and not 0 <= self.index < self.count:
+            raise ValueError(f"index: {self.index}, must lie between 0 and count - 1 = {self.count - 1}")
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """One run of scripts/ttt.py: tasks in, ranked answers and metrics out."""
 
@@ -264,6 +287,7 @@ class RunConfig:
     select: SelectConfig = field(default_factory=SelectConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     """`adapt.slots` and `decode.slots` count for each device (each `mesh.tensor` group of devices)."""
+    hosts: HostsConfig = field(default_factory=HostsConfig)
 
     def __post_init__(self) -> None:
         if not self.arms:

@@ -30,6 +30,7 @@ from ttt_jax.losses import Variables, get_loss
 from ttt_jax.runtime.device_clock import DeviceClock, Flight
 from ttt_jax.runtime.interrupt import Interrupted
 from ttt_jax.runtime.memory import Slots, out_of_memory
+from ttt_jax.runtime.mesh import constrain, put
 from ttt_jax.tasks.task import keyed_rng
 from ttt_jax.update import make_optimizer, make_schedule
 
@@ -76,7 +77,7 @@ class Adapter:
 
     def _start(self, base: Any, seeds: jax.Array, max_steps: jax.Array) -> AdaptState:
         keys = jax.vmap(jax.random.key)(seeds)
-        return init_state(init_trainable(keys, base, self.model, self.config)[0], self.tx, max_steps)
+        return constrain(init_state(init_trainable(keys, base, self.model, self.config)[0], self.tx, max_steps))
 
     def initial_state(self, ids: Sequence[str | None]) -> AdaptState:
         """The state before the first step, a slot for each id; a slot without one (None) takes no steps."""
@@ -211,7 +212,7 @@ class Adapter:
                 size = len(held_out)
                 tokens[slot, :size], positions[slot, :size] = held_out.tokens, held_out.positions
                 weights[slot, :size] = held_out.outputs == held_out.outputs.max()
-        return {"tokens": tokens, "positions": positions, "weights": weights}
+        return put({"tokens": tokens, "positions": positions, "weights": weights})
 
     def _announce(
         self,
@@ -301,7 +302,7 @@ class Adapter:
 
 @jax.jit
 def _put(stacked: Any, one: Any, slot: jax.Array) -> Any:
-    return jax.tree.map(lambda x, new: x.at[slot].set(new), stacked, one)
+    return constrain(jax.tree.map(lambda x, new: x.at[slot].set(new), stacked, one))
 
 
 @jax.jit

@@ -11,6 +11,7 @@ import numpy as np
 
 from ttt_jax.adapt.plan import Job
 from ttt_jax.config import AdaptConfig
+from ttt_jax.runtime.mesh import putter
 
 
 class Turn(NamedTuple):
@@ -46,7 +47,7 @@ class Feed:
 
     def __init__(self, config: AdaptConfig, pad_token: int):
         self._config, self._pad = config, pad_token
-        self._thread = ThreadPoolExecutor(1, "batches")
+        self._thread, self._put = ThreadPoolExecutor(1, "batches"), putter()
         self._parts: dict[tuple[str, int], dict[str, np.ndarray]] = {}
         self._next: tuple[list[tuple[str, int] | None], int, Future[Batches]] | None = None
 
@@ -79,7 +80,7 @@ class Feed:
         rows = [parts[(turn or filler).key] for turn in turns]
         stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
         real = (stacked["tokens"] != self._pad).sum(axis=(2, 3))
-        return Batches(jax.device_put(stacked), real)
+        return Batches(self._put(stacked), real)
 
     def _part(self, turn: Turn, length: int) -> dict[str, np.ndarray]:
         made = self._parts.get(turn.key)

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Int
 from ttt_jax.config import AdaptConfig
 from ttt_jax.losses import Batch, Loss, Variables
 from ttt_jax.model.lora import init_adapter
+from ttt_jax.runtime.mesh import constrain, over_tasks
 from ttt_jax.update import TrainState, make_update
 
 # Logits that the held-out check of a task holds at a time.
@@ -84,7 +85,7 @@ def enter_slots(state: AdaptState, entering: AdaptState, which: Bool[Array, " ta
     def choose(old: jax.Array, new: jax.Array) -> jax.Array:
         return jnp.where(which.reshape(-1, *[1] * (old.ndim - 1)), new, old)
 
-    return jax.tree.map(choose, state, entering)
+    return constrain(jax.tree.map(choose, state, entering))
 
 
 @jax.jit
@@ -118,7 +119,10 @@ def make_adapt_chunk(loss: Loss, tx: optax.GradientTransformation, model: Any) -
     def one_task(state: AdaptState, frozen: Variables, batches: Batch):
         return jax.lax.scan(partial(one_step, frozen), state, batches)
 
-    return jax.jit(jax.vmap(one_task, in_axes=(0, None, 0)), donate_argnums=0)
+    def chunk(state: AdaptState, frozen: Variables, batches: Batch):
+        return constrain(over_tasks(one_task, in_axes=(0, None, 0))(state, frozen, batches))
+
+    return jax.jit(chunk, donate_argnums=0)
 
 
 def make_check(model: Any) -> Callable[[Variables, Variables, Batch], Bool[Array, " tasks"]]:
@@ -137,4 +141,4 @@ def make_check(model: Any) -> Callable[[Variables, Variables, Batch], Bool[Array
         before = best.reshape(-1)[: hidden.shape[1] - 1]
         return jnp.all((before == batch["tokens"][1:]) | (batch["weights"][1:] == 0))
 
-    return jax.jit(jax.vmap(one_task, in_axes=(0, None, 0)))
+    return jax.jit(over_tasks(one_task, in_axes=(0, None, 0)))

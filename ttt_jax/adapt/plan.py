@@ -148,6 +148,7 @@ def make_plan(
     config: RunConfig,
     adapt_slots: SlotsFor | None = None,
     decode_slots: SlotsFor | None = None,
+    shards: int = 1,
 ) -> Plan:
     """Deals the tasks out to pools (for adaptation) and groups (for decoding) of like length.
 
@@ -155,6 +156,7 @@ def make_plan(
       tasks: of the run, all of them, also those that it has finished.
       domain: of the tasks.
       config: the run.
+      shards: so many devices hold different tasks (`mesh.task_shards`); slots count for each of them.
       adapt_slots, decode_slots: slots at each length where `adapt.slots` or `decode.slots` is auto.
     """
     planned, too_long = _planned(tasks, domain, config)
@@ -165,7 +167,7 @@ def make_plan(
         jobs, lengths = _families(adapted, config.seed)
     by_length = sorted(zip(lengths, jobs, strict=True), key=lambda x: (_fits(x[0], config.lengths), x[1].id))
     slots = adapt_slots or (lambda _: int(config.adapt.slots))
-    parts = _cut([(length, 1, job) for length, job in by_length], slots, config.lengths)
+    parts = _cut([(length, 1, job) for length, job in by_length], lambda n: shards * slots(n), config.lengths)
     early = config.adapt.stop_loss is not None or config.adapt.stop_demo
     pools = tuple(Pool(length, size, tuple(items)) for length, size, items in _merge(parts, early))
 
@@ -176,7 +178,8 @@ def make_plan(
         order = {id(item): (_fits(item.prompt_length, config.lengths), item.train_length) for item in items}
         items.sort(key=lambda item: (*order[id(item)], item.task.id))
         sized = [(item.prompt_length, len(item.task.queries), item) for item in items]
-        groups += [Group(tuple(of), length, size) for length, size, of in _cut(sized, size, config.lengths)]
+        cut = _cut(sized, lambda n: shards * size(n), config.lengths)
+        groups += [Group(tuple(of), length, most) for length, most, of in cut]
     return Plan(pools, tuple(groups), too_long)
 
 

@@ -23,6 +23,7 @@ from ttt_jax.model.head import token_logprobs
 from ttt_jax.model.linear import keep_products, project
 from ttt_jax.model.quantize import QuantisedKernel
 from ttt_jax.model.rope import rope_table, rotate
+from ttt_jax.runtime.mesh import rows
 
 # Below this vocabulary a one-hot matmul looks tokens up: its gradient is a
 # matmul too, where a gather's is a scatter-add onto a few contended rows.
@@ -79,6 +80,7 @@ class Attention(nn.Module):
     lora_scale: float
     dtype: Any
     window: int | None = None
+    batch_axes: tuple[str, ...] = ()
 
     def setup(self) -> None:
         c = self.config
@@ -102,7 +104,7 @@ class Attention(nn.Module):
         q_BxLxHxE, k_BxLxKxE = rotate(q_BxLxHxE, rope), rotate(k_BxLxKxE, rope)
 
         if cache is None:
-            out = causal_attention(q_BxLxHxE, k_BxLxKxE, v_BxLxKxE, segments, self.window)
+            out = causal_attention(q_BxLxHxE, k_BxLxKxE, v_BxLxKxE, segments, self.window, self.batch_axes)
         else:
             start = (0, 0, cache.length, 0)
             layer_cache = tuple(
@@ -139,10 +141,11 @@ class Layer(nn.Module):
     lora_scale: float
     dtype: Any
     window: int | None = None
+    batch_axes: tuple[str, ...] = ()
 
     def setup(self) -> None:
         self.input_norm = RMSNorm(self.config.norm_eps)
-        self.attn = Attention(self.config, self.lora_scale, self.dtype, window=self.window)
+        self.attn = Attention(self.config, self.lora_scale, self.dtype, window=self.window, batch_axes=self.batch_axes)
         self.mlp_norm = RMSNorm(self.config.norm_eps)
         self.mlp = MLP(self.config, self.lora_scale, self.dtype)
 
@@ -161,6 +164,7 @@ class Decoder(nn.Module):
       dtype: compute type; parameters are cast at use, norms and softmax are float32.
       remat: what the backward pass computes again instead of keeping it: nothing, what lies
         between products and attention ("products"), or each layer from its input ("full").
+      batch_axes: mesh axes that the rows of a batch are split over where the model is not mapped over tasks.
 
     Apply it with `{"params": base}` or `{"params": base, "lora": adapter}`.
     """
@@ -169,6 +173,7 @@ class Decoder(nn.Module):
     lora_scale: float = 1.0
     dtype: Any = jnp.float32
     remat: Remat = "nothing"
+    batch_axes: tuple[str, ...] = ()
 
     def setup(self) -> None:
         c = self.config
@@ -177,7 +182,10 @@ class Decoder(nn.Module):
         if self.remat != "nothing":
             layer = nn.remat(Layer, policy=keep_products if self.remat == "products" else None)
         # Unrolled on purpose: a scan over layers copies the whole cache for every decoded token.
-        self.layers = [layer(c, self.lora_scale, self.dtype, window=c.window(i)) for i in range(c.num_layers)]
+        self.layers = [
+            layer(c, self.lora_scale, self.dtype, window=c.window(i), batch_axes=self.batch_axes)
+            for i in range(c.num_layers)
+        ]
         self.final_norm = RMSNorm(c.norm_eps)
         if not c.tie_embeddings:
             self.head = Linear(c.hidden_size, c.vocab_size, self.lora_scale, self.dtype)
@@ -211,6 +219,7 @@ class Decoder(nn.Module):
         else:
             x_BxLxD = self.embed(tokens).astype(self.dtype)
 
+        x_BxLxD = rows(x_BxLxD, self.batch_axes)
         if cache is not None:
             slot = jnp.arange(cache.slots)
             new = (slot >= cache.length) & (slot < cache.length + L)

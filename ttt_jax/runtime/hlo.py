@@ -1,7 +1,8 @@
-"""Questions to the text of a compiled program: its collectives, and what its loops copy."""
+"""Questions to the text of a compiled program: its collectives, what its loops copy, what its layouts pad."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -43,7 +44,8 @@ class Instruction:
 def parse(text: str) -> dict[str, list[Instruction]]:
     """The computations of a compiled module's text, by name."""
     computations: dict[str, list[Instruction]] = {}
-    for name, body in re.findall(r"^(?:ENTRY )?%?([\w.-]+) \([^\n]*\{\n(.*?)^\}", text, re.M | re.S):
+    # A body ends with a brace that stands alone: the attributes of a Pallas call have lines that begin with one.
+    for name, body in re.findall(r"^(?:ENTRY )?%?([\w.-]+) \([^\n]*\{\n(.*?)^\}$", text, re.M | re.S):
         computations[name] = []
         for line in body.splitlines():
             # An opcode is the first lower-case word before a bracket; layouts have capitals there, T(8,128).
@@ -67,6 +69,72 @@ def collectives(text: str) -> dict[str, int]:
             if name in _COLLECTIVES:
                 found[f"{name} {instruction.shape}"] += 1
     return dict(found)
+
+
+def collective_traffic(text: str) -> dict[str, dict[str, int]]:
+    """The collectives by kind: {"all-gather": {"count", "bytes"}}.
+
+    Bytes are those of the results on one device; what stands in a loop counts
+    once, however often the loop runs.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for body in parse(text).values():
+        for instruction in body:
+            kind = instruction.opcode.removesuffix("-start")
+            if kind not in _COLLECTIVES:
+                continue
+            sizes = [array.bytes for array in arrays(instruction.shape)]
+            # What starts a collective gives its operands and its results, and waits for the latter.
+            started = instruction.opcode != kind and kind in ("all-gather", "collective-permute")
+            entry = found.setdefault(kind, {"count": 0, "bytes": 0})
+            entry["count"] += 1
+            entry["bytes"] += max(sizes, default=0) if started else sum(sizes)
+    return found
+
+
+@dataclass(frozen=True)
+class ArrayLayout:
+    """An array of a program as it lies in memory.
+
+    Attributes:
+      shape: its sizes.
+      bytes: of its elements.
+      padded: bytes with the tiles of its layout filled up; equal to `bytes` where the text has no layout.
+    """
+
+    shape: tuple[int, ...]
+    bytes: int
+    padded: int
+
+
+def arrays(text: str) -> list[ArrayLayout]:
+    """Every `type[sizes]{order:T(tile)...}` in a piece of a program's text."""
+    found = []
+    for kind, sizes, layout in re.findall(r"\b([a-z]+[0-9a-z]*)\[([\d,]*)\](?:\{([^}]*)\})?", text):
+        shape = tuple(int(n) for n in sizes.split(",") if n)
+        bits = _bits(kind)
+        order, _, details = layout.partition(":")
+        tile = re.match(r"T\(([\d,]+)\)", details)
+        physical = [shape[int(i)] for i in reversed([i for i in order.split(",") if i])] or list(shape)
+        if tile:
+            for i, size in enumerate(reversed([int(n) for n in tile[1].split(",")]), 1):
+                if i <= len(physical):
+                    physical[-i] = -(-physical[-i] // size) * size
+        found.append(ArrayLayout(shape, math.prod(shape) * bits // 8, math.prod(physical) * bits // 8))
+    return found
+
+
+def arguments(text: str) -> list[ArrayLayout]:
+    """The arrays that a program is called with, on one device."""
+    entry = re.search(r"^ENTRY [^\n]*\{\n(.*?)^\}$", text, re.M | re.S)
+    lines = entry[1].splitlines() if entry else []
+    return [array for line in lines if " parameter(" in line for array in arrays(line.partition(" parameter(")[0])]
+
+
+def _bits(kind: str) -> int:
+    """Of one element of an HLO type: pred, token, and types that end in their bits (bf16, s32, f8e4m3fn)."""
+    digits = re.match(r"[a-z]+(\d+)", kind)
+    return int(digits[1]) if digits else 8 if kind == "pred" else 0
 
 
 class LoopArrays(NamedTuple):

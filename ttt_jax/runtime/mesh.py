@@ -160,14 +160,14 @@ def whole(tasks: int) -> int:
 
 
 def put(tree: Any, stacked: bool = True) -> Any:
-    """Outside jit: sends host arrays to the devices where the rules want them; without a mesh, gives them back."""
+    """Outside jit: sends host arrays to the devices where the rules want them; without a mesh, to the only one."""
     return putter(stacked)(tree)
 
 
 def putter(stacked: bool = True) -> Callable[[Any], Any]:
     """`put` with the mesh of this moment, for other threads: a mesh is the context of one thread only."""
     mesh = jax.sharding.get_mesh()
-    return lambda tree: tree if mesh.empty else jax.device_put(tree, shardings(tree, mesh, stacked))
+    return lambda tree: jax.device_put(tree, None if mesh.empty else shardings(tree, mesh, stacked))
 
 
 def shardings(tree: Any, mesh: Mesh, stacked: bool = True) -> Any:

@@ -27,7 +27,7 @@ from ttt_jax.runtime.files import replacing, write_json, write_text
 from ttt_jax.runtime.journal import Journal, JournalError, Record
 from ttt_jax.tasks.task import Task
 
-FREE_OPTIONS = ("run_dir",)
+FREE_OPTIONS = ("run_dir", "hosts.coordinator", "hosts.count", "hosts.index", "hosts.results")
 """Options that may differ between a run and its continuation."""
 
 
