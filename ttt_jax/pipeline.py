@@ -292,13 +292,14 @@ class Solver:
 
 
 def stacked(trees: Sequence[Any]) -> Any:
-    """Trees of one shape as one with a leading axis, on the device.
+    """Trees of one shape as one with a leading axis, on the device; on a mesh it stays on the host (`take_slots`).
 
     The last is repeated to a power of two, so that groups of any size need few programs.
     """
     count = 1 << (len(trees) - 1).bit_length()
     padded = [*trees, *[trees[-1]] * (count - len(trees))]
-    return jax.device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *padded))
+    tree = jax.tree.map(lambda *leaves: np.stack(leaves), *padded)
+    return jax.device_put(tree) if jax.sharding.get_mesh().empty else tree
 
 
 def prompt_tokens(planned: PlannedTask, domain: Domain, samples: int) -> int:
