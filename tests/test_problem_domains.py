@@ -6,12 +6,15 @@ import pickle
 
 import numpy as np
 import pytest
+from random_checkpoint import byte_tokenizer
 from text_tools import tiny_tokenizer
 
 from ttt_jax.config import TasksConfig
+from ttt_jax.model.errors import ModelError
 from ttt_jax.process.judging import judge
 from ttt_jax.tasks.problem_text import with_steps
 from ttt_jax.tasks.registry import get_domain
+from ttt_jax.tokenizers.text import TextTokenizer
 
 SOURCES = (
     "zebra/train?sizes=2x3,3x4&demos=2&each=1&steps=true",
@@ -69,3 +72,33 @@ def test_tasks_are_drawn_without_end_the_first_of_them_those_of_the_source(sourc
     drawn = [domain.draw_task(options, index) for index in range(3 * len(tasks))]
     assert [t.id for t in drawn[: len(tasks)]] == [t.id for t in tasks]
     assert len({t.queries for t in drawn}) == len(drawn)
+
+
+def test_in_a_chat_questions_are_the_users_turns_and_answers_the_assistants_to_the_token():
+    tokenizer = byte_tokenizer()
+    tokenizer.core.add_special_tokens(["<turn>"])
+    template = (
+        "{{ bos_token }}{% for m in messages %}<turn>{{ m['role'] }}: {{ m['content'] }}{{ eos_token }}\n{% endfor %}"
+    )
+    template += "{% if add_generation_prompt %}<turn>assistant: {% endif %}"
+    tokenizer = TextTokenizer(tokenizer.core, tokenizer.special, chat_template=template)
+    source = SOURCES[1] + "&chat=true"
+    domain = get_domain("graphs").bind(tokenizer)
+    (task, *_) = domain.read(TasksConfig(domain="graphs", source=source)).tasks
+    for view in domain.views(("nodes",), task, 2, np.random.default_rng(0)):
+        shown = view.apply(task)
+        ((x, y), *others), query = shown.demos, shown.queries[0]
+        opening = domain.opening(shown.demos, query)
+        turns = [("user", opening + domain.question(x).rstrip()), ("assistant", domain.solved_text(x, y))]
+        for x, y in others:
+            turns += [("user", domain.question(x).rstrip()), ("assistant", domain.solved_text(x, y))]
+        turns.append(("user", domain.question(query).rstrip()))
+        expected = tokenizer.encode_chat([{"role": role, "content": text} for role, text in turns])
+        found = domain.encode(shown.demos, query)
+        assert tokenizer.decode(found.tokens, special=True) == tokenizer.decode(expected, special=True)
+        assert found.tokens[found.outputs == 0][-1] == tokenizer.eos_token
+    with pytest.raises(ModelError, match="no chat template"):
+        get_domain("graphs").bind(tiny_tokenizer()).encode(task.demos, task.queries[0])
+    odd = TextTokenizer(tokenizer.core, tokenizer.special, chat_template=template.replace("{{ eos_token }}", "!"))
+    with pytest.raises(ModelError, match="leave out chat=true"):
+        get_domain("graphs").bind(odd).encode(task.demos, task.queries[0])

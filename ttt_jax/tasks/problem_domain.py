@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ttt_jax.config import TasksConfig
-from ttt_jax.tasks.problem_text import with_steps
+from ttt_jax.tasks.problem_text import ProblemText, with_steps
 from ttt_jax.tasks.problem_transform import ProblemTransform, check_kinds
 from ttt_jax.tasks.source import parse_source
 from ttt_jax.tasks.task import Answer, Augmenter, LoadedTasks, Task, Transform
 from ttt_jax.tasks.text import TextDomain
+from ttt_jax.tokenizers.chat import Turns, chat_turns
 
 
 class ProblemDomain(TextDomain):
@@ -28,7 +30,7 @@ class ProblemDomain(TextDomain):
     kinds: tuple[str, ...]
     """Of transforms."""
     options: type
-    """What `tasks.source` may say; has `split` and `steps`."""
+    """What `tasks.source` may say; has `split`, `steps` and `chat`."""
     make_tasks: Callable[[Any], list[Task]]
     """options -> all tasks of a source."""
     draw_task: Callable[[Any, int], Task]
@@ -55,6 +57,26 @@ class ProblemDomain(TextDomain):
     def parse_options(self, source: str) -> Any:
         """The options that a source states. Raises ValueError where it is none of this domain."""
         return parse_source(source, self.name, self.options)
+
+    def pieces(self, demos: Sequence[tuple[Any, Answer]], query: Any = None) -> Iterator[tuple[str, int]]:
+        """Under the model's chat template where the inputs ask for it: questions are the user's turns, answers the
+        assistant's, and their stop token ends a turn."""
+        first = demos[0][0] if demos else query
+        if not isinstance(first, ProblemText) or not first.chat:
+            yield from super().pieces(demos, query)
+            return
+        turns = self._turns
+        lead = turns.first + self.opening(demos, query)
+        for k, (x, y) in enumerate(demos):
+            yield lead + self.question(x).rstrip() + turns.answer, -1
+            yield self.solved_text(x, y), k
+            lead = turns.again
+        if query is not None:
+            yield lead + self.question(query, alone=not demos).rstrip() + turns.answer, -1
+
+    @cached_property
+    def _turns(self) -> Turns:
+        return chat_turns(self._tokenizer, self.stop_token)
 
     def solved_text(self, query: Any, answer: Answer) -> str:
         """With the steps to the answer, where the query asks for them."""

@@ -14,18 +14,24 @@ class ProblemText(str):
     Attributes:
       problem: a frozen dataclass whose `str()` is this text.
       steps: whether the steps to the answer are asked for, and shown where this is a demonstration.
+      chat: whether it is asked as a user's turn of the model's chat template.
     """
 
     problem: Any
     steps: bool
+    chat: bool
 
-    def __new__(cls, problem: Any, steps: bool = False) -> ProblemText:
+    def __new__(cls, problem: Any, steps: bool = False, chat: bool = False) -> ProblemText:
         text = super().__new__(cls, str(problem))
-        text.problem, text.steps = problem, steps
+        text.problem, text.steps, text.chat = problem, steps, chat
         return text
 
     def __reduce__(self) -> tuple:
-        return ProblemText, (self.problem, self.steps)
+        return ProblemText, (self.problem, self.steps, self.chat)
+
+    def rewritten(self, problem: Any) -> ProblemText:
+        """Another problem, asked in the same way."""
+        return ProblemText(problem, self.steps, self.chat)
 
 
 def problem_of(text: Any, kind: type) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from ttt_jax.tasks.problem_text import ProblemText, problem_of, with_steps
+from ttt_jax.tasks.problem_text import ProblemText, problem_of
 from ttt_jax.tasks.task import Answer, Task
 
 
@@ -52,7 +52,8 @@ class ProblemTransform:
 
     def apply(self, task: Task) -> Task:
         def text(x: Any) -> ProblemText:
-            return ProblemText(self.apply_problem(problem_of(x, self.kind)), with_steps(x))
+            problem = problem_of(x, self.kind)  # says so where there is none
+            return x.rewritten(self.apply_problem(problem))
 
         demos = [(text(x), self.apply_answer(y)) for x, y in task.demos]
         return replace(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -24,6 +24,45 @@ def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, 
 
 def _now(form: str) -> str:
     return datetime.now().strftime(form)
+
+
+class Turns(NamedTuple):
+    """What stands around the user's and the assistant's words in a conversation of several turns.
+
+    Attributes:
+      first: before the first question.
+      answer: between a question and its answer.
+      again: between the stop token of an answer and the next question.
+    """
+
+    first: str
+    answer: str
+    again: str
+
+
+def chat_turns(tokenizer: Any, stop_token: int) -> Turns:
+    """The turns of a tokenizer's chat template, special tokens written as text.
+
+    Args:
+      tokenizer: a `TextTokenizer`.
+      stop_token: ends answers, so the template must write it there.
+
+    Raises:
+      ModelError: there is no template, or turns cannot be put one after the other.
+    """
+    question, answer, second = "THE FIRST QUESTION", "THE ANSWER", "THE SECOND QUESTION"
+    roles = (("user", question), ("assistant", answer), ("user", second))
+    text = tokenizer.render_chat([{"role": role, "content": content} for role, content in roles])
+    first, _, rest = text.partition(question)
+    opened, _, rest = rest.partition(answer)
+    between, _, closed = rest.partition(second)
+    stop = tokenizer.decode([stop_token], special=True)
+    if closed != opened or not between.startswith(stop):
+        raise ModelError(
+            f"chat template: answers do not end with {stop!r}, or turns differ from one another; leave out chat=true"
+        )
+    # What the tokenizer puts before every text is there already.
+    return Turns(first.removeprefix(tokenizer.decode(tokenizer.encode(""), special=True)), opened, between[len(stop) :])
 
 
 class ChatTemplate:

@@ -52,6 +52,8 @@ class DiagnosisOptions:
     """Share of findings that nobody looked for."""
     steps: bool = False
     """Answers are asked for, and demos shown, with the steps that lead to them."""
+    chat: bool = False
+    """Problems are the user's turns and answers the assistant's, under the model's chat template."""
 
     def __post_init__(self):
         own = {"sizes": size_splits()[self.split], "families": family_splits()[self.split]}
@@ -99,7 +101,7 @@ def _task(options: DiagnosisOptions, size: str, index: int) -> Task:
             break
     else:
         raise ValueError(f"{id_}: {_TRIES} draws gave no {options.demos + options.queries} distinct cases")
-    pairs = [(ProblemText(case.hidden(), options.steps), truth(case)) for case in cases]
+    pairs = [(ProblemText(case.hidden(), options.steps, options.chat), truth(case)) for case in cases]
     queries, answers = zip(*pairs[options.demos :], strict=True)
     return Task(id_, tuple(pairs[: options.demos]), queries, answers)
 

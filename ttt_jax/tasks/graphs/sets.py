@@ -38,6 +38,8 @@ class GraphOptions:
     """`latent`: each task has a notation of its own, which only its demos reveal."""
     steps: bool = False
     """Answers are asked for, and demos shown, with the steps that lead to them."""
+    chat: bool = False
+    """Problems are the user's turns and answers the assistant's, under the model's chat template."""
 
     def __post_init__(self):
         train = self.split == "train"
@@ -97,7 +99,7 @@ def make_task(options: GraphOptions, question: str, index: int) -> Task:
             break
     else:
         raise ValueError(f"graphs: {_TRIES} draws gave no {options.demos + options.queries} distinct {question} tasks")
-    pairs = [(ProblemText(p, options.steps), truth(p)) for p in problems]
+    pairs = [(ProblemText(p, options.steps, options.chat), truth(p)) for p in problems]
     queries, answers = zip(*pairs[options.demos :], strict=True)
     id_ = f"graphs-{options.split}-{question}-{nodes}-{family}-{shape}-{options.seed}-{index}"
     return Task(id_, tuple(pairs[: options.demos]), queries, answers)

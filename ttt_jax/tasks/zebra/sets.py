@@ -53,6 +53,8 @@ class ZebraOptions:
     """`latent`: each task renames relations in its own way, which only its demos reveal."""
     steps: bool = False
     """Answers are asked for, and demos shown, with the steps that lead to them."""
+    chat: bool = False
+    """Problems are the user's turns and answers the assistant's, under the model's chat template."""
 
     def __post_init__(self):
         own = size_splits()[self.split]
@@ -115,7 +117,7 @@ def _task(key: tuple[ZebraOptions, str, int]) -> Task:
         convention = str(rng.choice(convention_splits()[options.split])) if options.convention == "latent" else ""
         wording = options.wording if options.wording != "any" else str(rng.choice(list(WORDINGS)))
         made = [_puzzle(attributes, rng, wording, convention) for _ in range(options.demos + options.queries)]
-        texts = [ProblemText(m.puzzle, options.steps) for m in made]
+        texts = [ProblemText(m.puzzle, options.steps, options.chat) for m in made]
         if len(set(texts)) == len(texts) and _revealed(made[: options.demos], made[options.demos :], convention):
             break
     else:
