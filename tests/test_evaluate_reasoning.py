@@ -74,7 +74,7 @@ def test_three_conditions_are_answered_compared_and_reported_and_a_second_call_c
         assert of["tasks"] == 2
         assert list(of["conditions"]) == ["zero_shot", "in_context", "adapted"]
         assert all(n["accuracy"]["n"] == n["length"]["n"] == 2 for n in of["conditions"].values())
-        assert of["differences"].keys() == {"in_context - zero_shot", "adapted - in_context"}
+        assert of["differences"].keys() == {"adapted - zero_shot", "adapted - in_context"}
         assert of["conditions"]["adapted"]["seconds"] > 0
     assert found["process"]["adapted"].keys() == {"all", "graphs", "novel"}
     assert found["difficulty"]["zero_shot"]["novel"]["nodes"]["bins"][0]["n"] == 2

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,13 @@ from ttt_jax.climb import ClimbConfig, climb
 from ttt_jax.config import RunConfig
 from ttt_jax.evaluate.compare import compare
 from ttt_jax.evaluate.intervals import proportion
+from ttt_jax.evaluate.measurement import equal_seconds
 from ttt_jax.run import OK, SOME_REFUSED, run
 from ttt_jax.runtime.files import write_json
 from ttt_jax.runtime.journal import Record, read_journal
 
-ZERO_SHOT = "zero_shot"
+FEW_SHOT, ZERO_SHOT, MORE = "few_shot", "zero_shot", "in_context_at_equal_seconds"
+"""Runs of an evaluation, and their folders: both arms; without demonstrations; in-context under more views."""
 SHOWN = ("accuracy", "step_validity", "coherence", "right_by_invalid", "length", "seconds")
 
 
@@ -30,7 +31,14 @@ class EvaluateConfig(RunConfig):
 
     zero_shot: bool = True
     """Ask the same tasks without their demonstrations too, in a run of its own (zero_shot/ in the run directory)."""
+    equal_seconds: bool = False
+    """Also answer in-context under as many more views as take about the seconds of adaptation, a vote among them."""
     climb: ClimbConfig = field(default_factory=ClimbConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.equal_seconds and len(self.arms) < 2:
+            raise ValueError("equal_seconds: needs both arms, in_context and adapted")
 
     def run_config(self) -> RunConfig:
         """The ordinary run of the same tasks."""
@@ -40,9 +48,10 @@ class EvaluateConfig(RunConfig):
 def evaluate(config: EvaluateConfig, command: str) -> int:
     """Answers the tasks of `tasks.source`, or climbs the ladders of `climb.ladders` where there are any.
 
-    The run directory holds evaluation.json and an ordinary run directory for
-    each condition: few_shot/ (the arms) and zero_shot/; of ladders one for each
-    arm (see `climb`). The same command goes on where it was stopped.
+    The run directory holds evaluation.json and ordinary run directories:
+    few_shot/ (both arms), zero_shot/ and in_context_at_equal_seconds/; of
+    ladders one for each arm (see `climb`). The same command goes on where it
+    was stopped.
 
     Returns:
       the exit status of `run`, the first that is neither 0 nor 3.
@@ -50,19 +59,21 @@ def evaluate(config: EvaluateConfig, command: str) -> int:
     if config.climb.ladders:
         return climb(config.run_config(), config.climb, command)
     whole = config.run_config()
-    runs = {"few_shot": replace(whole, run_dir=str(Path(config.run_dir) / "few_shot"))}
-    if config.zero_shot:
-        decode = replace(config.decode, show_demos=False)
-        folder = str(Path(config.run_dir) / ZERO_SHOT)
-        runs[ZERO_SHOT] = replace(whole, arms=("in_context",), decode=decode, run_dir=folder)
+    wanted = [FEW_SHOT, *([ZERO_SHOT] if config.zero_shot else []), *([MORE] if config.equal_seconds else [])]
     worst, found, journals = OK, {}, {}
-    for name, one in runs.items():
-        status = run(one, command)
+    for name in wanted:
+        one = whole
+        if name == ZERO_SHOT:
+            one = replace(whole, arms=("in_context",), decode=replace(config.decode, show_demos=False))
+        elif name == MORE:
+            one = equal_seconds(whole, found[FEW_SHOT])
+        folder = Path(config.run_dir) / name
+        status = run(replace(one, run_dir=str(folder)), command)
         if status not in (OK, SOME_REFUSED):
             return status
         worst = max(worst, status)
-        found[name] = json.loads((Path(one.run_dir) / "metrics.json").read_text(encoding="utf-8"))
-        journals[name] = read_journal(Path(one.run_dir) / "journal.jsonl")
+        found[name] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        journals[name] = read_journal(folder / "journal.jsonl")
     summary = summarise(found, journals)
     write_json(Path(config.run_dir) / "evaluation.json", summary, indent=2)
     print_groups(summary)
@@ -74,15 +85,16 @@ def summarise(runs: Mapping[str, Mapping[str, Any]], journals: Mapping[str, Mapp
     """The numbers of every condition by group of tasks, and the paired differences.
 
     Args:
-      runs: few_shot and, where it was asked for, zero_shot -> metrics.json.
+      runs: few_shot and, where they were asked for, the others -> metrics.json.
       journals: the same -> task id -> journal record.
     """
-    few = runs["few_shot"]
+    few = runs[FEW_SHOT]
     conditions = {arm: (few, arm) for arm in few["arms"]}
-    records = dict.fromkeys(few["arms"], journals["few_shot"])
-    if ZERO_SHOT in runs:
-        conditions = {ZERO_SHOT: (runs[ZERO_SHOT], "in_context"), **conditions}
-        records[ZERO_SHOT] = journals[ZERO_SHOT]
+    records = dict.fromkeys(few["arms"], journals[FEW_SHOT])
+    for name in (MORE, ZERO_SHOT):
+        if name in runs:
+            conditions = {name: (runs[name], "in_context"), **conditions}
+            records[name] = journals[name]
     groups: dict[str, list[str]] = {}
     for task, group in few["groups"].items():
         groups.setdefault(group, []).append(task)
@@ -121,9 +133,10 @@ def _seconds(records: Mapping[str, Record], arm: str, tasks: list[str]) -> float
 
 
 def _differences(conditions: Mapping[str, tuple[Mapping[str, Any], str]], tasks: list[str]) -> dict[str, Any]:
-    """Each condition against the one before it, over the tasks of a group."""
-    names, found = list(conditions), {}
-    for a, b in pairwise(names):
+    """The last condition (adapted, of both arms) against each other one, over the tasks of a group."""
+    *others, b = conditions
+    found = {}
+    for a in others:
         (of_a, arm_a), (of_b, arm_b) = conditions[a], conditions[b]
         both = [{**of, "per_task": {t: of["per_task"][t] for t in tasks if t in of["per_task"]}} for of in (of_a, of_b)]
         found[f"{b} - {a}"] = asdict(compare(both[0], arm_a, both[1], arm_b, attempts=1))
