@@ -117,15 +117,15 @@ def test_neighbours_and_further_answers_leave_a_score_unchanged(tiny_model: tupl
     tasks = [make_task(0), make_task(1)]
     views = [make_views(task, 0, ARC, config, seed=0) for task, _ in tasks]
     answers = [tasks[0][1], tasks[1][1]]
-    expected = score_candidates(*tiny_model, adapters, views, answers, ARC, lengths=(192,))
+    expected = score_candidates(*tiny_model, adapters, views, answers, ARC, lengths=(96, 192))
     broken = jax.tree.map(lambda x: x.at[1].set(jnp.nan), adapters)
-    got = score_candidates(*tiny_model, broken, views, answers, ARC, lengths=(192,))
+    got = score_candidates(*tiny_model, broken, views, answers, ARC, lengths=(96, 192))
     assert got[0] == expected[0]
     assert np.isnan(list(got[1].values())).all()
-    fewer = score_candidates(*tiny_model, adapters, views, [answers[0][:1], answers[1][:2]], ARC, lengths=(192,))
+    fewer = score_candidates(*tiny_model, adapters, views, [answers[0][:1], answers[1]], ARC, lengths=(96, 192))
     key = ARC.key(answers[0][0])
     np.testing.assert_allclose(fewer[0][key], expected[0][key], rtol=1e-5)
-    none = score_candidates(*tiny_model, adapters, [views[0], []], [answers[0], []], ARC, lengths=(192,))
+    none = score_candidates(*tiny_model, adapters, [views[0], []], [answers[0], []], ARC, lengths=(96, 192))
     np.testing.assert_allclose(list(none[0].values()), list(expected[0].values()), rtol=1e-5)
 
 
