@@ -52,7 +52,8 @@ def test_other_errors_and_a_device_too_small_for_one_are_raised(count, error):
 def test_a_run_on_an_exhausted_device_gives_what_fewer_slots_give(tmp_path, monkeypatch, capsys):
     model = write_model(tmp_path / "model")
     tasks = write_tasks(tmp_path / "tasks", [f"task{i}" for i in range(4)])
-    assert run(small_run(tmp_path / "few", model, tasks), "few") == 0
+    one_arm = {"arms": ("adapted",)}
+    assert run(small_run(tmp_path / "few", model, tasks, **one_arm), "few") == 0
     send, decode = Adapter._send, pipeline.decode_candidates
 
     def send_small(self, state, batches, running, length):
@@ -67,7 +68,8 @@ def test_a_run_on_an_exhausted_device_gives_what_fewer_slots_give(tmp_path, monk
 
     monkeypatch.setattr(Adapter, "_send", send_small)
     monkeypatch.setattr(pipeline, "decode_candidates", decode_small)
-    assert run(small_run(tmp_path / "exhausted", model, tasks, adapt__slots=4, decode__slots=4), "exhausted") == 0
+    crowded = small_run(tmp_path / "exhausted", model, tasks, adapt__slots=4, decode__slots=4, **one_arm)
+    assert run(crowded, "exhausted") == 0
     assert "going on with adapt.slots 2" in capsys.readouterr().out
     few, many = (tmp_path / name / "candidates" for name in ("few", "exhausted"))
     names = sorted(file.name for file in few.iterdir())

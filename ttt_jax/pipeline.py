@@ -44,6 +44,7 @@ def solve(solver: Solver, plan: Plan, run: RunDir) -> None:
         run.save({"task": task_id, "status": "too_long", "reason": reason, "arms": {}, "steps": 0})
         solver.progress.task_done()
 
+    solver.clock.start()
     # Files are written in a thread, in order, while the device goes on.
     with Background() as background:
         for group, arms, adapted in solver.answers(left):

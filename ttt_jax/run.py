@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from ttt_jax.adapt.adapt import Adapter
-from ttt_jax.adapt.plan import make_plan
+from ttt_jax.adapt.plan import Plan, make_plan
 from ttt_jax.config import RunConfig
 from ttt_jax.evaluate.metrics import compute_metrics
 from ttt_jax.evaluate.report import write_report
@@ -22,11 +22,13 @@ from ttt_jax.evaluate.summary import print_summary
 from ttt_jax.model.attention import kernel_name
 from ttt_jax.model.io import load_model, parameter_count
 from ttt_jax.pipeline import Solver, solve
+from ttt_jax.programs import Programs, compile_all, cores, gib, misfits
 from ttt_jax.runtime.compile_cache import enable_compile_cache
 from ttt_jax.runtime.compile_log import CompileLog
 from ttt_jax.runtime.device import compute_dtype, describe_device, versions
 from ttt_jax.runtime.interrupt import Interrupt, Interrupted
-from ttt_jax.runtime.progress import Progress
+from ttt_jax.runtime.memory import memory_limit
+from ttt_jax.runtime.progress import Progress, clock_time
 from ttt_jax.runtime.run_dir import RunDir
 from ttt_jax.tasks.registry import get_domain
 from ttt_jax.tasks.task import WHOLE_FILE, Domain, LoadedTasks, Task
@@ -48,21 +50,13 @@ def run(config: RunConfig, command: str) -> int:
     asked = Interrupt()
     try:
         # What is wrong with the options shows here, as a ValueError that names the option.
-        domain = get_domain(config.tasks.domain)
-        model, base, tokenizer = load_model(config.model, compute_dtype(config.dtype), quantize=config.quantize)
-        domain = domain.bind(tokenizer)
-        loaded = domain.load(config.tasks)
-        for refused in loaded.refused:
-            print(f"refused: {refused}", file=sys.stderr)
+        model, base, domain, loaded = load(config)
         if not loaded.tasks:
-            print(
-                f"error: none of the {len(loaded.refused)} tasks of {loaded.benchmark} could be read", file=sys.stderr
-            )
             return SOME_REFUSED
         check_options(config, domain, model, base, loaded.tasks)
         run_dir = RunDir.open(config.run_dir, config, command)
         left = [task for task in loaded.tasks if task.id not in run_dir.finished()]
-        progress = Progress(len(left), plan(config, left))
+        progress = Progress(len(left), units(config, left))
         solver = Solver(
             model, base, domain, config, compile_log, progress, lambda: asked.requested, run_dir.path / "partial"
         )  # fmt: skip
@@ -75,15 +69,66 @@ def run(config: RunConfig, command: str) -> int:
         save_refused(loaded, run_dir)
         run_dir.save_tasks(loaded.tasks)
         try:
+            plan = compiled_plan(solver, loaded.tasks, run_dir.finished().keys())
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return WRONG_OPTIONS
+        try:
             with progress:
-                solve(solver, make_plan(loaded.tasks, domain, config), run_dir)
+                solve(solver, plan, run_dir)
         except Interrupted:
             done = len(run_dir.finished())
             print(f"stopped with {done} tasks finished; the same command goes on", file=sys.stderr)
             return asked.exit_status
         seconds["compile"] = compile_log.seconds
-        finish(config, loaded, run_dir, {"seconds": seconds, "compilations": compile_log.count})
+        about = {
+            "seconds": seconds,
+            "compilations": compile_log.count,
+            "padding": {name: padding.share for name, padding in solver.padding.items()},
+            "idle": solver.clock.idle(),
+        }
+        finish(config, loaded, run_dir, about)
     return SOME_REFUSED if loaded.refused else OK
+
+
+def load(config: RunConfig) -> tuple[Any, Any, Domain, LoadedTasks]:
+    """The model, its parameters, the domain in the model's tokens, and the tasks; says which were refused."""
+    domain = get_domain(config.tasks.domain)
+    model, base, tokenizer = load_model(config.model, compute_dtype(config.dtype), quantize=config.quantize)
+    domain = domain.bind(tokenizer)
+    loaded = domain.load(config.tasks)
+    for refused in loaded.refused:
+        print(f"refused: {refused}", file=sys.stderr)
+    if not loaded.tasks:
+        print(f"error: none of the {len(loaded.refused)} tasks of {loaded.benchmark} could be read", file=sys.stderr)
+    return model, base, domain, loaded
+
+
+def planned(programs: Programs, tasks: Sequence[Task], limit: int | None = None) -> Plan:
+    """The plan of a run, in as many slots as `limit` bytes hold where they are auto. Raises ValueError for none."""
+    queries = sum(len(task.queries) for task in tasks)
+    slots = programs.slots_for(len(tasks), queries, memory_limit() if limit is None else limit)
+    return make_plan(tasks, programs.domain, programs.config, *slots)
+
+
+def compiled_plan(solver: Solver, tasks: Sequence[Task], finished: Collection[str]) -> Plan:
+    """The plan of a run, its programs compiled, all at once; says what the largest asks of the device."""
+    programs = Programs(solver.adapter, solver.domain, solver.config)
+    plan, began = planned(programs, tasks), time.perf_counter()
+    # Which sizes of cache answers will need shows only as they are written: with few cores the first is a safe guess.
+    left = programs.of_plan(plan.without(set(finished)), rooms=None if cores() >= 8 else 1)
+    if left and jax.device_count() == 1:
+        print(f"compiling {len(left)} programs on {cores()} cores ...", flush=True)
+        needs, limit = compile_all(left), memory_limit()
+        largest = max(needs, key=lambda need: need.bytes)
+        print(
+            f"compiled in {clock_time(time.perf_counter() - began)}; the largest, {largest.program.name}, takes "
+            f"{gib(largest.bytes)} of {gib(limit)}: {', '.join(f'{k} {gib(v)}' for k, v in largest.parts())}",
+            flush=True,
+        )
+        for line in misfits(needs, programs, limit, search=False):
+            print(f"may run out of memory: {line}", flush=True)
+    return plan
 
 
 def announce(config: RunConfig, loaded: LoadedTasks, model: Any, base: Any, run_dir: RunDir) -> None:
@@ -99,7 +144,7 @@ def announce(config: RunConfig, loaded: LoadedTasks, model: Any, base: Any, run_
     )
 
 
-def plan(config: RunConfig, tasks: Any) -> dict[str, float]:
+def units(config: RunConfig, tasks: Any) -> dict[str, float]:
     """Units of work of every kind of stage, for the time left."""
     queries = sum(len(task.queries) for task in tasks)
     adapted = "adapted" in config.arms
@@ -110,7 +155,7 @@ def check_options(config: RunConfig, domain: Domain, model: Any, base: Any, task
     """Raises ValueError for what would show only in the middle of a run, before there is a run directory."""
     adapter = Adapter(model, base, config.adapt, config.seed, domain.pad_token)
     jax.eval_shape(adapter.start, base, np.zeros(1, np.uint32), np.zeros(1, np.int32))
-    make_plan(tasks[:1], domain, config)
+    make_plan(tasks[:1], domain, config, lambda length: 1, lambda length: 1)
 
 
 def save_refused(loaded: LoadedTasks, run_dir: RunDir) -> None:

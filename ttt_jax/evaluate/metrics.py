@@ -35,7 +35,7 @@ TOKENS = ("adapt", "prompt", "decode")
 SECONDS = ("load", "compile", "adapt", "decode", "select")
 COVERED = (10, 100)
 """The k of coverage@k."""
-ABOUT = ("compilations", "model", "device", "versions", "seed", "command")
+ABOUT = ("padding", "idle", "compilations", "model", "device", "versions", "seed", "command")
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,8 @@ def compute_metrics(
       arms: names, in order of display.
       attempts: pass@k is given for k of 1, 2 and this.
       about: the run: any of "benchmark", "model", "device", "versions", "seed", "command", "compilations",
+        "padding" (share of padding among the tokens computed to adapt, to read prompts and to decode), "idle"
+        (share of the time with no program on the device; both of the last process of a run that was stopped),
         and {"seconds": {"load", "compile"}}.
 
     Returns:

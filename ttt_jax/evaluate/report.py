@@ -16,7 +16,7 @@ from ttt_jax.evaluate.measures import table
 from ttt_jax.evaluate.metrics import ABOUT, compute_metrics
 from ttt_jax.evaluate.reasoning import process_table
 from ttt_jax.evaluate.saved import SavedRun
-from ttt_jax.evaluate.summary import label, max_attempts, note, shown_numbers
+from ttt_jax.evaluate.summary import label, max_attempts, note, shown_numbers, wasted
 from ttt_jax.runtime.files import write_text
 from ttt_jax.runtime.journal import Record
 from ttt_jax.runtime.progress import clock_time
@@ -220,6 +220,7 @@ def _facts(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
         "device": _join(device, ("count", "kind", "platform")) if isinstance(device, dict) else device,
         "seconds": ", ".join(f"{name} {clock_time(value)}" for name, value in seconds.items()),
         "compilations": metrics.get("compilations"),
+        "waste": wasted(metrics),
         "tokens": ", ".join(f"{name} {value:,}" for name, value in metrics["tokens"].items() if value),
         "tasks": ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in metrics["statuses"].items()),
         "seed": metrics.get("seed"),

@@ -57,6 +57,17 @@ def print_summary(metrics: Mapping[str, Any], records: Mapping[str, Record], con
         f"{metrics.get('compilations') or 0} compilations",
         highlight=False,
     )
+    if waste := wasted(metrics):
+        console.print(waste, highlight=False)
+
+
+def wasted(metrics: Mapping[str, Any]) -> str:
+    """How much of the computed tokens was padding and of the time the device idle; empty where it is not known."""
+    padding = {name: share for name, share in (metrics.get("padding") or {}).items() if share is not None}
+    parts = ["padding: " + ", ".join(f"{name} {share:.0%}" for name, share in padding.items())] if padding else []
+    if metrics.get("idle") is not None:
+        parts.append(f"device idle {metrics['idle']:.1%} of the time")
+    return "; ".join(parts)
 
 
 def print_measures(metrics: Mapping[str, Any], console: Console) -> None:

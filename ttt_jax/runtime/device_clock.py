@@ -51,8 +51,12 @@ class DeviceClock:
 
     def __init__(self, compiled: Callable[[], float] = lambda: 0.0, clock: Callable[[], float] = time.perf_counter):
         self._compiled, self._clock = compiled, clock
-        self._began = self._now()
         self._flight: Flight | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Counts from now on."""
+        self._began = self._now()
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def send(self, stage: str, program: Callable[[], Any], result: Callable[[Any], Any] = lambda out: out) -> Flight:
@@ -85,7 +89,7 @@ class DeviceClock:
         seconds[0] = self.add(stage, began)
 
     def idle(self) -> float | None:
-        """Share of the time since the beginning in which nothing was in flight; None before anything was."""
+        """Share of the time since the start in which nothing was in flight; None before anything was."""
         wall = self._now() - self._began
         return max(0.0, 1.0 - sum(self.seconds.values()) / wall) if self.seconds and wall > 0 else None
 

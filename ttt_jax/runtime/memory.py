@@ -1,8 +1,10 @@
-"""When the device runs out of memory: fewer at a time, and go on."""
+"""The device's memory: how much fits, and when it runs out, fewer at a time."""
 
 from __future__ import annotations
 
 import gc
+import math
+import os
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -53,3 +55,40 @@ class Slots:
 def out_of_memory(error: Exception) -> bool:
     """Whether an error says that the device's memory is exhausted."""
     return "RESOURCE_EXHAUSTED" in str(error)
+
+
+def memory_limit() -> int:
+    """Bytes that this process may use on its device; where that does not say, as a CPU, the machine's memory."""
+    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+    return int(limit) if limit else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def most_slots(measure: Callable[[int], float], limit: float, most: int) -> int:
+    """The most slots, up to `most`, that fit; found with few measurements.
+
+    Args:
+      measure: bytes of so many slots. They grow in a straight line, all but
+        rounding, so that two measurements foretell the answer and two more make sure.
+      limit: bytes that there are.
+
+    Returns:
+      0 where not even one fits.
+    """
+    known: dict[int, float] = {}
+
+    def fits(slots: int) -> bool:
+        known[slots] = measure(slots)
+        return known[slots] <= limit
+
+    if fits(most):
+        return most
+    # `below` fits and `above` does not.
+    below, above = 0, most
+    guess = 1
+    while above - below > 1:
+        guess = min(max(guess, below + 1), above - 1)
+        below, above = (guess, above) if fits(guess) else (below, guess)
+        (few, small), (many, large) = min(known.items()), max(known.items())
+        slope = (large - small) / (many - few) if math.isfinite(large) else 0.0
+        guess = int(few + (limit - small) / slope) if slope > 0 else (below + above) // 2
+    return below

@@ -1,0 +1,121 @@
+"""The memory plan: what fits is found from the compiler, a run compiles what it says, a dry run computes nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import jax
+import pytest
+from e2e_tools import small_run, write_model, write_tasks
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ttt_jax import dry_run as dry
+from ttt_jax.dry_run import DOES_NOT_FIT, dry_run
+from ttt_jax.pipeline import Solver
+from ttt_jax.programs import Programs, compile_one, misfits, size_of
+from ttt_jax.run import load, planned
+from ttt_jax.runtime.compile_log import CompileLog
+from ttt_jax.runtime.memory import most_slots
+from ttt_jax.runtime.progress import Progress
+
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 100), st.integers(1, 400), st.integers(0, 5000), st.integers(0, 3))
+def test_the_most_slots_that_fit_are_found_with_few_measurements(fixed, each, most, limit, uneven):
+    asked = []
+
+    def measure(slots):
+        asked.append(slots)
+        size = fixed + each * slots + uneven * (slots % 3)
+        return math.inf if size > 4 * limit else size
+
+    found = most_slots(measure, limit, most)
+    fitting = [n for n in range(most + 1) if not n or fixed + each * n + uneven * (n % 3) <= limit]
+    assert found in fitting and (found == most or found + 1 not in fitting)
+    assert len(asked) == len(set(asked)) <= 4 + most.bit_length()
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("programs")
+    model, tasks = write_model(folder / "model"), write_tasks(folder / "tasks", ["a", "b", "c"])
+    return small_run(folder / "run", model, tasks)
+
+
+@pytest.fixture(scope="module")
+def programs(config) -> Programs:
+    model, base, domain, _ = load(config)
+    return Programs(Solver(model, base, domain, config, CompileLog(), Progress(0)).adapter, domain, config)
+
+
+def test_auto_takes_the_most_slots_that_the_memory_holds(config, programs):
+    three = size_of(programs.adapt(3, 128))
+    config = small_run(config.run_dir, config.model, config.tasks.path, adapt__slots="auto")
+    auto = Programs(programs.adapter, programs.domain, config)
+    tasks = load(config)[3].tasks
+    assert {pool.slots for pool in planned(auto, tasks, 1 << 40).pools} == {3}, "not more than there are tasks"
+    for limit, slots in ((three, 3), (three - 1, 2)):
+        assert {pool.slots for pool in planned(auto, tasks, limit).pools} == {slots}
+        assert (size_of(programs.adapt(slots, 128)) <= limit) and (
+            slots == 3 or size_of(programs.adapt(3, 128)) > limit
+        )
+    with pytest.raises(ValueError, match=r"adapt.slots: not even one fits at 128 tokens"):
+        planned(auto, tasks, 1000)
+
+
+def test_the_parts_of_a_program_are_those_of_its_state(programs):
+    needs = compile_one(programs.adapt(2, 128))
+    parts = needs.program.parts
+    adapters = programs.adapter.initial_state(["a", "b"]).train
+    bytes_of = lambda tree: sum(x.nbytes for x in jax.tree.leaves(tree))  # noqa: E731
+    assert parts["adapters"] == bytes_of(adapters.trainable) and parts["optimizer"] == bytes_of(adapters.opt_state)
+    assert needs.bytes == sum(parts.values()) + needs.temporary and needs.temporary > 0 and needs.flops > 0
+
+
+def test_what_does_not_fit_is_named_with_the_slots_that_would(programs):
+    needs = compile_one(programs.adapt(3, 128))
+    assert misfits([needs], programs, needs.bytes) == []
+    (line,) = misfits([needs], programs, needs.bytes - 1)
+    assert line.startswith("adapt 3 x 2 x 128 needs") and line.endswith("adapt.slots 2 fits at 128 tokens")
+
+
+def test_a_dry_run_names_every_program_and_what_does_not_fit_and_writes_nothing(config, programs, capsys):
+    assert dry_run(config) == 0
+    out = capsys.readouterr().out
+    for said in (
+        "adapt 2 x 2 x 128",
+        "read 2 x 6 x 128, in_context",
+        "write 16 tokens after 128, adapted",
+        "compilations",
+    ):
+        assert said in out
+    assert dry_run(config, 1000) == DOES_NOT_FIT
+    error = capsys.readouterr().err
+    assert "adapt 2 x 2 x 128 needs" in error and "not even one slot fits" in error
+    assert not Path(config.run_dir).exists()
+
+
+def test_the_expected_time_follows_measured_rates(config, tmp_path):
+    device = dry.describe_device()["kind"]
+    model, base, domain, loaded = load(config)
+    plan = planned(
+        Programs(Solver(model, base, domain, config, CompileLog(), Progress(0)).adapter, domain, config), loaded.tasks
+    )
+    assert "not known" in dry.expected_time(plan, config, tmp_path)
+    trained = sum(job.examples.max_length for pool in plan.pools for job in pool.jobs) * 8 * 2
+    read = sum(len(v.prompt) for g in plan.groups for t in g.tasks for views in t.views for v in views) * 2
+    measured = {
+        "model": config.model, "device": {"kind": device},
+        "tokens": {"adapt": trained // 2, "prompt": read * 2, "decode": read},
+        "seconds": {"adapt": 100, "decode": 50, "select": 10},
+    }  # fmt: skip
+    (tmp_path / "other.json").write_text(json.dumps({**measured, "model": "another"}))
+    assert "not known" in dry.expected_time(plan, config, tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps(measured))
+    said = dry.expected_time(plan, config, tmp_path)
+    assert "adapt 3:20, decode and select 0:30" in said and "run.json" in said

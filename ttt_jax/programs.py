@@ -1,0 +1,313 @@
+"""The programs of a run, compiled from shapes alone: what they ask of the device before anything runs on it."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ttt_jax.adapt.adapt import Adapter
+from ttt_jax.adapt.plan import Plan, SlotsFor
+from ttt_jax.bench.counts import tree_bytes
+from ttt_jax.config import RunConfig
+from ttt_jax.decode.generate import Prompts, Rules, decode_chunk, prefill
+from ttt_jax.decode.sampling import Sampling
+from ttt_jax.evaluate.records import ADAPTED
+from ttt_jax.runtime.memory import most_slots, out_of_memory
+from ttt_jax.tasks.task import Domain
+
+STEP_TOKENS = 1 << 17
+"""`adapt.slots` auto: more tokens in a step fill no accelerator better."""
+DECODE_ROWS = 1 << 9
+"""`decode.slots` auto: likewise, rows of a decoding step."""
+ENDLESS = 1 << 62
+"""Bytes of a program for which the compiler itself found no room."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """One program of a run.
+
+    Attributes:
+      stage: adapt or decode.
+      name: what it does.
+      slots: side by side.
+      length: tokens of a sequence or prompt.
+      lower: traces it.
+      parts: bytes of what lies on the device while it runs, but for temporary arrays: parameters, adapters,
+        optimizer, cache.
+    """
+
+    stage: str
+    name: str
+    slots: int
+    length: int
+    lower: Callable[[], Any]
+    parts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a compiled program asks for.
+
+    Attributes:
+      program: which.
+      temporary: bytes of activations and everything else that lives inside it, and its results.
+      flops: of one step of adaptation, one block of a prompt or one decoded token, as the compiler counts.
+      seconds: that compiling took.
+    """
+
+    program: Program
+    temporary: int
+    flops: float
+    seconds: float
+
+    @property
+    def bytes(self) -> int:
+        return sum(self.program.parts.values()) + self.temporary
+
+    def parts(self) -> list[tuple[str, int]]:
+        """What the bytes are for."""
+        return [(name, size) for name, size in (*self.program.parts.items(), ("temporary", self.temporary)) if size]
+
+
+class Programs:
+    """Makes the programs of a run.
+
+    Args:
+      adapter: with the model, the base and how to adapt.
+      domain: of the tasks.
+      config: the run.
+    """
+
+    def __init__(self, adapter: Adapter, domain: Domain, config: RunConfig):
+        self.adapter, self.domain, self.config = adapter, domain, config
+        self.parameters = tree_bytes(adapter.base)
+
+    def adapt(self, slots: int, length: int) -> Program:
+        """One chunk of a pool."""
+        adapt, adapter = self.config.adapt, self.adapter
+        state = self._state(slots)
+        shape = (slots, adapt.chunk, adapt.batch_size, length)
+        batches = {
+            "tokens": jax.ShapeDtypeStruct(shape, jnp.int32),
+            "positions": jax.ShapeDtypeStruct((*shape, self.domain.position_axes), jnp.int32),
+            "weights": jax.ShapeDtypeStruct(shape, jnp.float32),
+        }
+        chunk: Any = adapter.chunk
+        parts = {
+            "parameters": self.parameters,
+            "adapters": tree_bytes(state.train.trainable),
+            "optimizer": tree_bytes(state.train.opt_state),
+            # Of this chunk and of the next.
+            "batches": 2 * tree_bytes(batches),
+        }
+        name = f"adapt {slots} x {adapt.batch_size} x {length}"
+        return Program("adapt", name, slots, length, lambda: chunk.lower(state, adapter.frozen, batches), parts)
+
+    def decode(self, slots: int, length: int, arm: str, beside: int, rooms: int | None = None) -> Iterator[Program]:
+        """The reading of a group's prompts, and the writing of answers into each size of cache.
+
+        Args:
+          beside: slots of adaptation whose state lies on the device meanwhile.
+          rooms: only the first so many sizes of cache.
+        """
+        decode, domain, model = self.config.decode, self.domain, self.adapter.model
+        rows, longest = decode.views * decode.samples, decode.max_new_tokens or domain.max_answer_tokens
+        sampling = Sampling(decode.temperature, decode.top_p)
+        rules = Rules(domain.syntax, domain.stop_tokens, domain.pad_token, sampling, decode.grammar)
+        # The compute type is that of the base: casting gives it back as it is.
+        base = self.adapter.base
+        held = self._state(beside).train if beside else None
+        adapted = None
+        if arm == ADAPTED:
+            adapted = jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct(x.shape, model.dtype if x.ndim > 1 else x.dtype),
+                self._state(slots).train.trainable,
+            )
+        shapes = ((slots, rows, length), (slots, rows, length, domain.position_axes), (slots, rows))
+        prompts: Any = Prompts(*(jax.ShapeDtypeStruct(shape, jnp.int32) for shape in shapes))  # pyright: ignore[reportArgumentType]
+        keys = jax.ShapeDtypeStruct((slots, rows, 2), jnp.uint32)
+        inputs = (base, adapted, prompts, keys, None)
+        parts = {
+            "parameters": self.parameters,
+            # Those of the answers in hand: as they come, and in the compute type, one a query.
+            "adapters": tree_bytes(held.trainable) + 3 * tree_bytes(adapted) if held else 0,
+            "optimizer": tree_bytes(held.opt_state) if held else 0,
+        }
+        room, count = min(decode.chunk, longest - 1), 0
+        while rooms is None or count < rooms:
+            options = {"rules": rules, "slots": length + room, "longest": longest}
+            state = jax.eval_shape(partial(prefill, model, **options), *inputs)
+            cache = {**parts, "cache": tree_bytes(state.cache)}
+            if not count:
+                yield Program(
+                    "decode", f"read {slots} x {rows} x {length}, {arm}", slots, length,
+                    lambda options=options: prefill.lower(model, *inputs, **options), cache,
+                )  # fmt: skip
+            # A cache that grows lies there twice for a moment, once half as large.
+            yield Program(
+                "decode", f"write {room + 1} tokens after {length}, {arm}", slots, length,
+                lambda state=state: decode_chunk.lower(model, base, adapted, state, rules=rules),
+                {**cache, "cache": tree_bytes(state.cache) * (3 if count else 2) // 2},
+            )  # fmt: skip
+            count += 1
+            if room >= longest - 1:
+                return
+            room = min(2 * room, longest - 1)
+
+    def of_plan(self, plan: Plan, rooms: int | None = None) -> list[Program]:
+        """Every program of a plan but the small ones; `rooms` as for `decode`.
+
+        Domains whose queries share prompts decode in shapes that are found as they come: these are left out.
+        """
+        found: dict[str, Program] = {}
+        trains = not self.config.load_adapters
+        for pool in plan.pools if trains else ():
+            program = self.adapt(pool.slots, pool.length)
+            found.setdefault(program.name, program)
+        beside = max((pool.slots for pool in plan.pools), default=0) if trains else 0
+        for group in () if self.domain.shared_prefix else plan.groups:
+            for arm in self.config.arms:
+                if arm != ADAPTED or group.adapted:
+                    for program in self.decode(group.slots, group.prompt_length, arm, beside, rooms):
+                        found.setdefault(f"{program.slots} {program.name}", program)
+        return list(found.values())
+
+    def _state(self, slots: int) -> Any:
+        return jax.eval_shape(
+            self.adapter.start, self.adapter.base, np.zeros(slots, np.uint32), np.zeros(slots, np.int32)
+        )
+
+    # -- Slots that fit ------------------------------------------------------------------------------------
+
+    def slots_for(self, tasks: int, queries: int, limit: int) -> tuple[SlotsFor | None, SlotsFor | None]:
+        """What `adapt.slots` and `decode.slots` are at each length where they are auto; None where they are not.
+
+        Raises:
+          ValueError: not even one slot fits.
+        """
+        known: dict[tuple[str, int], int] = {}
+        rows = self.config.decode.views * self.config.decode.samples
+
+        def adapt_slots(length: int) -> int:
+            most = max(1, min(tasks, STEP_TOKENS // (self.config.adapt.batch_size * length)))
+            return found("adapt.slots", length, most, lambda slots: [self.adapt(slots, length)])
+
+        def decode_slots(length: int) -> int:
+            most = max(1, min(queries, DECODE_ROWS // rows))
+            beside = max((slots for (option, _), slots in known.items() if option == "adapt.slots"), default=0)
+            if not beside and self.config.adapt.slots != "auto" and ADAPTED in self.config.arms:
+                beside = self.config.adapt.slots
+            arm = self.config.arms[-1]
+            return found("decode.slots", length, most, lambda slots: list(self.decode(slots, length, arm, beside)))
+
+        def found(option: str, length: int, most: int, make: Callable[[int], Sequence[Program]]) -> int:
+            if (option, length) not in known:
+                slots = most_slots(lambda count: max(size_of(program) for program in make(count)), limit, most)
+                if not slots:
+                    raise ValueError(
+                        f"{option}: not even one fits at {length} tokens in {gib(limit)}; "
+                        "lower adapt.batch_size or decode.views, set adapt.remat, or leave out longer tasks"
+                    )
+                known[option, length] = slots
+            return known[option, length]
+
+        return (
+            adapt_slots if self.config.adapt.slots == "auto" else None,
+            decode_slots if self.config.decode.slots == "auto" else None,
+        )
+
+
+def compile_all(programs: Sequence[Program]) -> list[Needs]:
+    """Compiles programs side by side, on all cores; calls of the same shapes find them compiled."""
+    with ThreadPoolExecutor(cores()) as pool:
+        return list(pool.map(compile_one, programs))
+
+
+def compile_one(program: Program) -> Needs:
+    """Compiles a program; where the compiler itself finds no room for it, its temporary bytes are `ENDLESS`."""
+    began = time.perf_counter()
+    try:
+        compiled = program.lower().compile()
+    except jax.errors.JaxRuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        return Needs(program, ENDLESS, 0.0, time.perf_counter() - began)
+    memory, cost = compiled.memory_analysis(), compiled.cost_analysis() or {}
+    fresh = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    # What reading prompts gives is the cache, which is counted already.
+    fresh = 0 if program.stage == "decode" else fresh
+    temporary = int(memory.temp_size_in_bytes + max(0, fresh))
+    return Needs(program, temporary, float(cost.get("flops", 0.0)), time.perf_counter() - began)
+
+
+def size_of(program: Program) -> float:
+    """Bytes on the device while it runs."""
+    needs = compile_one(program)
+    return math.inf if needs.temporary == ENDLESS else needs.bytes
+
+
+def misfits(needs: Sequence[Needs], programs: Programs, limit: int, search: bool = True) -> list[str]:
+    """What does not fit, a line each; with `search`, also how many slots would (which takes compilations)."""
+    lines, seen = [], set()
+    for need in sorted(needs, key=lambda need: -need.bytes):
+        program = need.program
+        option = f"{program.stage}.slots"
+        if need.bytes <= limit or (option, program.length) in seen:
+            continue
+        seen.add((option, program.length))
+
+        def smaller(slots: int, program: Program = program) -> int:
+            if program.stage == "adapt":
+                return size_of(programs.adapt(slots, program.length))
+            arm = programs.config.arms[-1]
+            return max(size_of(p) for p in programs.decode(slots, program.length, arm, 0))
+
+        size = "more than the compiler can place" if need.temporary == ENDLESS else gib(need.bytes)
+        if not search:
+            lines.append(f"{program.name} needs {size} of {gib(limit)}")
+            continue
+        fit = most_slots(smaller, limit, program.slots - 1) if program.slots > 1 else 0
+        lines.append(
+            f"{program.name} needs {size} of {gib(limit)}: "
+            + (f"{option} {fit} fits at {program.length} tokens" if fit else "not even one slot fits")
+        )
+    return lines
+
+
+def describe(needs: Sequence[Needs], limit: int | None) -> str:
+    """A table: a line a program, the memory of its parts, operations and seconds of compiling."""
+    columns = ("parameters", "adapters", "optimizer", "batches", "cache")
+    shown = {"temporary": "temporary", "total": "total"}
+    lines = [
+        f"{'GiB':<44}" + "".join(f"{name[:10]:>11}" for name in (*columns, *shown)) + f"{'GFLOP':>9}{'compile':>9}"
+    ]
+    for need in needs:
+        parts = [need.program.parts.get(name, 0) for name in columns]
+        sizes = "".join(
+            f"{size / 2**30:>11.3f}" for size in (*parts, min(need.temporary, 1 << 50), min(need.bytes, 1 << 50))
+        )
+        lines.append(f"{need.program.name:<44}{sizes}{need.flops / 1e9:>9.2f}{need.seconds:>8.1f}s")
+    lines.append(
+        f"{len(needs)} programs" + (f"; the device has {gib(limit)}" if limit else "")
+        + "; GFLOP of one step, one block of prompts or one token"
+    )  # fmt: skip
+    return "\n".join(lines)
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gib(size: int) -> str:
+    return f"{size / 2**30:.2f} GiB"
