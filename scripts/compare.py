@@ -3,6 +3,7 @@
 python scripts/compare.py runs/a runs/b                             the adapted arms of two runs
 python scripts/compare.py runs/a --arm in_context --arm adapted     two arms of one run
 python scripts/compare.py docs/results/a.json runs/b --attempts 1   a metrics.json will do
+python scripts/compare.py a.json:first b.json:first                 runs in files of measurements, ablations, sweeps
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ttt_jax.evaluate.compare import compare, print_comparison
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run_a", type=Path, help="a run directory or a metrics.json")
+    parser.add_argument("run_a", type=Path, help="a run directory, a metrics.json, or FILE.json:NAME")
     parser.add_argument("run_b", type=Path, nargs="?", help="the same; run_a where left out")
     parser.add_argument("--arm", action="append", help="the arm of A and B (default: adapted); given twice, of each")
     parser.add_argument("--attempts", type=int, default=2, help="k of pass@k (default: 2)")
@@ -36,14 +37,23 @@ def main() -> None:
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
-    """metrics.json of a run directory, or the file itself."""
-    file = path / "metrics.json" if path.is_dir() else path
+    """metrics.json of a run directory, the file itself, or run NAME of a file of several, given as FILE.json:NAME."""
+    file, name = (path / "metrics.json" if path.is_dir() else path), None
+    if not file.exists() and ".json:" in path.name:
+        head, name = str(path).rsplit(":", 1)
+        file = Path(head)
     try:
         metrics = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"{file}: no such file (written when a run comes to its end)") from None
     except ValueError as error:
         raise ValueError(f"{file}: not JSON: {error}") from None
+    runs = metrics.get("runs") if isinstance(metrics, dict) else None
+    if name is not None or runs:
+        if not runs or name not in runs:
+            known = ", ".join(f"{file.name}:{known}" for known in runs or ())
+            raise ValueError(f"{file}: {'holds several runs' if runs else 'holds one run'}; give {known or file}")
+        return runs[name]
     if not isinstance(metrics, dict) or not {"arms", "per_task"} <= metrics.keys():
         raise ValueError(f"{file}: not the metrics of a run: needs arms and per_task")
     return metrics

@@ -97,3 +97,18 @@ def test_the_command_refuses_what_is_no_metrics_by_name(tmp_path, monkeypatch, c
         (tmp_path / "metrics.json").write_text(content)
     with pytest.raises(SystemExit, match=r"compare\.py: .*metrics\.json"):
         run(monkeypatch, tmp_path)
+
+
+def test_the_command_compares_runs_within_files_of_several(tmp_path, monkeypatch, capsys):
+    file = tmp_path / "several.json"
+    both = metrics(in_context={"t": [None]}, adapted={"t": [1]})
+    file.write_text(json.dumps({"runs": {"first": both, "8 steps, 2 views": both}}))
+    run(monkeypatch, f"{file}:first", f"{file}:8 steps, 2 views", "--arm", "in_context", "--arm", "adapted")
+    assert "+100.0 points" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"several\.json: holds several runs; give several\.json:first"):
+        run(monkeypatch, file)
+    with pytest.raises(SystemExit, match=r"holds several runs; give several\.json:first"):
+        run(monkeypatch, f"{file}:second")
+    (tmp_path / "one.json").write_text(json.dumps(both))
+    with pytest.raises(SystemExit, match=r"one\.json: holds one run"):
+        run(monkeypatch, f"{tmp_path / 'one.json'}:first")
