@@ -65,6 +65,13 @@ def test_nested_spans_count_once():
     assert log.count == 1
 
 
+def test_spans_of_several_threads_count_once():
+    with CompileLog() as log:
+        for start, end in [(0, 4), (1, 5), (6, 7), (4.5, 7.5), (9, 10)]:
+            jax.monitoring.record_event_time_span(COMPILE, start, end)
+    assert log.seconds == pytest.approx(7.5 + 1) and log.count == 5
+
+
 def test_thousands_of_spans_are_still_added_up():
     with CompileLog() as log:
         for i in range(5000):

@@ -274,7 +274,13 @@ class RunConfig:
     """Keep the base's kernels in 8 or 4 bits (QLoRA, arXiv 2305.14314); adapters stay in float32."""
     arms: tuple[Literal["in_context", "adapted"], ...] = ("in_context", "adapted")
     seed: int = 0
-    lengths: tuple[int, ...] = (*range(128, 2049, 128), *range(2304, 4097, 256), *range(4608, 8193, 512))
+    lengths: tuple[int, ...] = (
+        *range(32, 257, 32),
+        *range(320, 513, 64),
+        *range(640, 2049, 128),
+        *range(2304, 4097, 256),
+        *range(4608, 8193, 512),
+    )
     """Length buckets: sequences and prompts are padded to the smallest that fits. A run compiles at most one
     program a bucket of each kind, and at most one a group of `slots` tasks, so many buckets cost nothing."""
     save_adapters: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from typing import Any
 
@@ -14,7 +15,7 @@ CACHE_HIT = "/jax/compilation_cache/cache_hits"
 
 
 class CompileLog:
-    """Counts compilations while it is open. Use as a context manager.
+    """Counts compilations while it is open, those of all threads. Use as a context manager.
 
     Listens to `jax.monitoring`'s time spans `/jax/core/compile/*`: tracing a
     function to a jaxpr, lowering it to MLIR, and compiling that by the backend.
@@ -31,13 +32,15 @@ class CompileLog:
         self.count = 0
         self.cached = 0
         self.programs: Counter[str] = Counter()
+        self._lock = threading.Lock()
         self._closed = 0.0
         self._open: list[tuple[float, float]] = []
 
     @property
     def seconds(self) -> float:
-        """Wall-clock seconds spent tracing, lowering or compiling; nested spans count once."""
-        return self._closed + sum(end - start for start, end in self._open)
+        """Wall-clock seconds spent tracing, lowering or compiling; spans within or beside each other count once."""
+        with self._lock:
+            return self._closed + sum(end - start for start, end in self._open)
 
     def __enter__(self) -> CompileLog:
         jax.monitoring.register_event_time_span_listener(self._on_span)
@@ -49,19 +52,21 @@ class CompileLog:
         jax.monitoring.unregister_event_listener(self._on_event)
 
     def _on_span(self, event: str, start_time: float, end_time: float, **about: Any) -> None:
-        start, end = start_time, end_time
-        if event not in (TRACE, LOWER, COMPILE):
-            return
+        if event in (TRACE, LOWER, COMPILE):
+            with self._lock:
+                self._add(event, start_time, end_time, about)
+
+    def _add(self, event: str, start: float, end: float, about: dict[str, Any]) -> None:
         if event == COMPILE:
             self.count += 1
             # The name comes as jit(f), jit_f or f.
             name = str(about.get("fun_name", "?")).removeprefix("jit")
             self.programs[name[1:-1] if name.startswith("(") else name.removeprefix("_")] += 1
-        # Spans arrive by their ends. A function traced inside another ends first, and
-        # the outer span, which covers it, takes its place.
+        # Spans arrive by their ends, all but exactly. What one covers or overlaps ended before
+        # it (a function traced inside another, a program compiled in another thread): the two become one.
         while self._open and self._open[-1][1] > start:
-            inner_start, inner_end = self._open.pop()
-            start, end = min(start, inner_start), max(end, inner_end)
+            other_start, other_end = self._open.pop()
+            start, end = min(start, other_start), max(end, other_end)
         self._open.append((start, end))
         # Nothing nests a thousand deep: what lies before is final.
         if len(self._open) > 2000:
