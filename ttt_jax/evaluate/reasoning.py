@@ -87,7 +87,8 @@ def difficulty_curves(records: Mapping[str, Record], right: Right) -> dict[str, 
         points: dict[str, dict[str, list[tuple[float, bool]]]] = {}
         for id_, of_task in of_arm.items():
             record = records[id_]
-            for numbers, ok in zip(record.get("complexity") or (), of_task, strict=False):
+            of_queries: Sequence[Mapping[str, float]] = record.get("complexity") or ()
+            for numbers, ok in zip(of_queries, of_task, strict=False):
                 for quantity, x in numbers.items():
                     points.setdefault(record["group"], {}).setdefault(quantity, []).append((x, ok))
         if points:
