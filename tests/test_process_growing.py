@@ -1,8 +1,6 @@
-"""The benchmark that grows finds the level of a solver, asks nothing twice, and goes on after a stop."""
+"""The benchmark that grows finds the level of a solver and asks nothing twice."""
 
 from __future__ import annotations
-
-import json
 
 import numpy as np
 import pytest
@@ -102,18 +100,6 @@ def test_the_staircase_settles_where_accuracy_is_the_target(target):
     assert report["at_50"] == pytest.approx(9.0, abs=0.3)
     assert report["low"] < report["at_50"] < report["high"] < report["low"] + 1
     assert sum(of["n"] for of in report["curve"].values()) == report["n"] == 600
-
-
-def test_a_staircase_goes_on_as_if_it_had_not_stopped():
-    whole, part = Staircase(counting_ladder()), Staircase(counting_ladder())
-    play(whole, 5.0, 20)
-    play(part, 5.0, 20)
-    part = Staircase.resume(counting_ladder(), json.loads(json.dumps(part.to_json())))
-    for staircase in (whole, part):
-        play(staircase, 5.0, 10, seed=1)
-    assert part.to_json() == whole.to_json() and len(part.answered) == 60
-    with pytest.raises(ValueError, match="saved of toy"):
-        Staircase.resume(make_ladder("zebra"), part.to_json())
 
 
 def test_nothing_is_asked_twice_and_an_exhausted_level_is_left():

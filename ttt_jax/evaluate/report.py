@@ -114,7 +114,7 @@ def _task(
         "note": note(record),
         "marks": [{"label": label(arm), "solved": solved.get(arm)} for arm in arms],
         "demos": raw["demos"] if raw else [],
-        "queries": [_query(record, raw, query, ranks, arms) for query in range(min(queries, SHOWN_QUERIES))],
+        "queries": [_query(record, raw, query, ranks, arms) for query in range(min(queries, SHOWN_QUERIES)) if raw],
         "more_queries": max(0, queries - SHOWN_QUERIES),
         "curve": draw_curve(loss),
         "losses": [v for v in (loss[0], loss[-1]) if v is not None] if loss else [],

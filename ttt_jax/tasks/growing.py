@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -171,24 +171,6 @@ class Staircase:
             self.answered.append((self.place, bool(ok)))
         moves = [1 - self.target if ok else -self.target for ok in right]
         self.level = float(np.clip(self.level + self.step * sum(moves), 0, len(self.ladder.levels) - 1))
-
-    def to_json(self) -> dict[str, Any]:
-        """All that `resume` needs."""
-        return {
-            "ladder": self.ladder.name, "target": self.target, "seed": self.seed, "step": self.step,
-            "level": self.level, "drawn": self.drawn, "answered": [list(a) for a in self.answered],
-            "seen": sorted(self.seen),
-        }  # fmt: skip
-
-    @classmethod
-    def resume(cls, ladder: Ladder, saved: Mapping[str, Any]) -> Staircase:
-        """A staircase that goes on where it was saved. Raises ValueError at another ladder."""
-        if saved["ladder"] != ladder.name:
-            raise ValueError(f"staircase: saved of {saved['ladder']}, not {ladder.name}")
-        found = cls(ladder, saved["target"], saved["seed"], saved["step"], saved["seen"])
-        found.level, found.drawn = saved["level"], saved["drawn"]
-        found.answered = [(int(i), bool(ok)) for i, ok in saved["answered"]]
-        return found
 
     def report(self) -> dict[str, Any]:
         """The level at 50% with its interval, and accuracy at each level asked."""
