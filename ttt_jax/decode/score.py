@@ -59,6 +59,14 @@ def score_candidates(
     found: list[dict[str, list[float]]] = [
         {domain.key(a): [math.nan] * len(views[t]) for a in of_query} for t, of_query in enumerate(answers)
     ]
+
+    def keep(running: list[tuple[int, list[list[_Row]], Array]]) -> None:
+        for v, batch, scores in running:
+            for of_answers, of_query, values in zip(found, batch, np.asarray(scores), strict=True):
+                for row, value in zip(of_query, values, strict=False):
+                    of_answers[row.key][v] = float(value)
+
+    running: list[tuple[int, list[list[_Row]], Array]] = []
     for v in range(max((len(of_query) for of_query in views), default=0)):
         rows = [
             # Longest first, so that later batches are shorter.
@@ -74,6 +82,7 @@ def score_candidates(
         P = min(size for size in lengths if size >= opened)
         heads = _pad([[(row.written, 0, row.opened) for row in of_query[:1]] for of_query in rows], 1, P, domain)
         prefix = read_heads(model, base, adapted, *put(tuple(x[:, 0] for x in heads)))
+        begun = []
         while start < most:
             needed = max(of_query[start].length for of_query in rows if start < len(of_query))
             # Powers of two: few compiled shapes, however many answers there are and however long.
@@ -82,11 +91,12 @@ def score_candidates(
             C = min(1 << (max(1, SCORE_BYTES // bytes_a_row).bit_length() - 1), 1 << (most - 1).bit_length())
             batch = [of_query[start : start + C] for of_query in rows]
             parts = [[(row.written, row.opened, len(row.written)) for row in of_query] for of_query in batch]
-            scores = np.asarray(score_tails(model, base, adapted, prefix, *put(_pad(parts, C, S, domain))))
-            for of_answers, of_query, values in zip(found, batch, scores, strict=True):
-                for row, value in zip(of_query, values, strict=False):
-                    of_answers[row.key][v] = float(value)
+            begun.append((v, batch, score_tails(model, base, adapted, prefix, *put(_pad(parts, C, S, domain)))))
             start += C
+        # The device computes one view while the answers of the next are written.
+        keep(running)
+        running = begun
+    keep(running)
     return found
 
 
