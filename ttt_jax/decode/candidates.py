@@ -51,9 +51,10 @@ def decode_candidates(
       what search found.
     """
     candidates: list[list[Candidate]] = []
-    for start in range(0, len(queries), config.slots):
-        batch = queries[start : start + config.slots]
-        slots = np.zeros(config.slots, np.int32)
+    count = side_by_side(config)
+    for start in range(0, len(queries), count):
+        batch = queries[start : start + count]
+        slots = np.zeros(count, np.int32)
         slots[: len(batch)] = [slot for slot, _ in batch]
         adapted = None if trainable is None else take_slots(trainable, slots)
         views = [views for _, views in batch]
@@ -73,6 +74,12 @@ def decode_candidates(
                 of_query += searched_candidates(its_views, its_rows, domain)
         candidates += found
     return candidates
+
+
+def side_by_side(config: DecodeConfig) -> int:
+    """`decode.slots` as a number, which `auto` has become before anything is decoded."""
+    assert isinstance(config.slots, int), "decode.slots: auto is for the pipeline to resolve"
+    return config.slots
 
 
 def search_options(config: DecodeConfig, domain: Domain, length: int) -> Search:
@@ -180,7 +187,7 @@ def _take(stacked: Any, slots: Int[Array, " queries"]) -> Any:
 
 def prompts(views: Sequence[Sequence[View]], domain: Domain, config: DecodeConfig, length: int) -> Prompts:
     """Right-padded prompts [slots, views x samples, length]; rows and slots without a view have length 0."""
-    shape = (config.slots, config.views * config.samples)
+    shape = (side_by_side(config), config.views * config.samples)
     tokens = np.full((*shape, length), domain.pad_token, np.int32)
     positions = np.zeros((*shape, length, domain.position_axes), np.int32)
     lengths = np.zeros(shape, np.int32)
@@ -198,7 +205,7 @@ def row_keys(views: Sequence[Sequence[View]], config: DecodeConfig, seed: int) -
     """Random keys of the rows, uint32[slots, views x samples, 2]; None for greedy decoding."""
     if config.temperature <= 0:
         return None
-    keys = np.zeros((config.slots, config.views * config.samples, 2), np.uint32)
+    keys = np.zeros((side_by_side(config), config.views * config.samples, 2), np.uint32)
     for q, of_query in enumerate(views):
         for v, view in enumerate(of_query):
             for s in range(config.samples):

@@ -134,7 +134,7 @@ def score_tails(
 
     def one_task(of_task, of_query, tokens, positions, lengths):
         collections = variables(base, of_task)
-        cache = Cache.empty(model.config, *tokens.shape, model.dtype).replace(prefix=of_query)
+        cache = replace(Cache.empty(model.config, tokens.shape[0], tokens.shape[1], model.dtype), prefix=of_query)
         hidden, _ = model.apply(collections, tokens, positions, None, cache, method="hidden")
         # The whole length goes through, the last position against a dummy target that does not count.
         targets = jnp.roll(tokens, -1, axis=1)
