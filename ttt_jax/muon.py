@@ -16,7 +16,7 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 class MomentumState(NamedTuple):
     """Steps made, and the mean of the gradients so far."""
 
-    count: jax.Array
+    steps: jax.Array
     mean: Any
 
 
@@ -55,6 +55,7 @@ def muon_for_layers(
     )
 
     def update(updates: Any, state: Any, params: Any = None):
+        stacked: Any
         stacked, state = inner.update(_stack(updates), state, None if params is None else _stack(params))
         return _unstack(stacked, updates), state
 
@@ -69,8 +70,8 @@ def orthogonal_momentum(
     def init(params: Any) -> MomentumState:
         return MomentumState(jnp.zeros([], jnp.int32), optax.tree.zeros_like(params))
 
-    def update(updates: Any, state: MomentumState, params: Any = None):
-        count = state.count + 1
+    def update(updates: Any, state: Any, params: Any = None):
+        count = state.steps + 1
         mean = optax.tree.update_moment(updates, state.mean, beta, 1)
         ahead = jax.tree.map(
             lambda m, g: beta * m / (1 - beta ** (count + 1)) + (1 - beta) * g / (1 - beta**count), mean, updates

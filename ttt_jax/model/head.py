@@ -44,7 +44,8 @@ def token_logprobs(
     pad = count * size - len(targets)
     h_CxNxD = jnp.pad(hidden, ((0, pad), (0, 0))).reshape(count, size, -1)
     t_CxN = jnp.pad(targets, (0, pad)).reshape(count, size)
-    return _logprobs(head, weights, h_CxNxD, t_CxN).reshape(-1)[: len(targets)]
+    logprobs: Any = _logprobs(head, weights, h_CxNxD, t_CxN)
+    return logprobs.reshape(-1)[: len(targets)]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

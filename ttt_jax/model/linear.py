@@ -39,15 +39,13 @@ def project(
     lead, x = x.shape[:-1], x.astype(dtype)
     # One axis of tokens: under vmap a product over two of them is transposed in memory first.
     x = x.reshape(-1, x.shape[-1])
-    kernel, adapted = weights["kernel"], "a" in weights
-    if (
-        adapted
-        and not isinstance(kernel, QuantisedKernel)
-        and merging_pays(len(x), *kernel.shape, weights["b"].shape[0])
-    ):
+    kernel, adapted, quantised = weights["kernel"], "a" in weights, isinstance(weights["kernel"], QuantisedKernel)
+    fan_in, fan_out = kernel.shape
+    y: Any
+    if adapted and not quantised and merging_pays(len(x), fan_in, fan_out, weights["b"].shape[0]):
         y = merged_matmul(x, kernel, weights["a"], weights["b"], scale, out_dtype)
         adapted = False
-    elif isinstance(kernel, QuantisedKernel):
+    elif quantised:
         y = quantised_matmul(x, kernel, dtype, out_dtype)
     else:
         y = jnp.matmul(x, kernel.astype(dtype), preferred_element_type=out_dtype)
