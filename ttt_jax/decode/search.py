@@ -131,15 +131,20 @@ def search(
     began: list[list[_Branch]] = [
         [_Branch(0.0, r, ()) if prompts.lengths[t, r] else _NOTHING for r in range(R)] for t in range(T)
     ]
-    answers = seeds
+    answers, width = seeds, 0
+    # Room for continuations as long as the answers so far, at once: a cache that grows is compiled for every size.
+    chunk = max(options.chunk, 1 << (int(seeds.lengths.max()) - 1).bit_length())
     for taken in range(options.passes):
-        _add_branches(model, base, adapted, prompts, began, answers, options, pending, found, on_stage)
+        # One width for all passes, unless answers become longer: every width is compiled for.
+        whole = _whole(began, answers, options)
+        width = max(width, _width(prompts, whole, options))
+        on_stage(f"search: looking for branches, {width} tokens")
+        _add_branches(model, base, adapted, prompts, began, whole, width, options, pending, found)
         if not any(pending):
             break
         began = [[*of_task[:R], *[_NOTHING] * (R - len(of_task))] for of_task in pending]
         pending = [of_task[R:] for of_task in pending]
-        width = _width(prompts, began, options)
-        on_stage(f"search, pass {taken + 1}: reading beginnings of answers, {width} tokens")
+        on_stage(f"search, pass {taken + 1}: reading and continuing answers, {width} tokens")
         begun = Begun(
             written=_array(began, lambda branch: len(branch.tokens), np.int32),
             logprobs=_array(began, lambda branch: branch.logprob, np.float32),
@@ -148,7 +153,7 @@ def search(
         answers = generate(
             model, base, adapted, _continued(prompts, began, width, options), options.syntax,
             stop_token=options.stop_tokens, pad_token=options.pad_token, max_new_tokens=options.max_new_tokens,
-            chunk=options.chunk, grammar=options.grammar, begun=begun,
+            chunk=chunk, grammar=options.grammar, begun=begun,
         )  # fmt: skip
         for t, r in np.ndindex(T, R):
             branch = began[t][r]
@@ -167,26 +172,16 @@ def _add_branches(
     adapted: Any | None,
     prompts: Prompts,
     began: Sequence[Sequence[_Branch]],
-    answers: Generated,
+    whole: Sequence[Sequence[_Branch]],
+    width: int,
     options: Search,
     pending: list[list[_Branch]],
     found: list[list[list[Completion]]],
-    on_stage: Callable[[str], None],
 ) -> None:
-    """Looks for branches off what `answers` continue `began` with.
+    """Looks for branches off what `whole` continues `began` with.
 
     They go to `pending`, best first; those that are a stop token, and so complete, to `found`.
     """
-    # What goes beyond the longest answer is no beginning of one.
-    whole = [
-        [
-            b if b is _NOTHING else b._replace(tokens=(b.tokens + _row(answers, t, r))[: options.max_new_tokens])
-            for r, b in enumerate(of_task)
-        ]
-        for t, of_task in enumerate(began)
-    ]
-    width = _width(prompts, whole, options)
-    on_stage(f"search: looking for branches, {width} tokens")
     steps, tokens, logprobs = branch_points(
         model, base, adapted, _continued(prompts, whole, width, options),
         _array(whole, lambda branch: len(branch.tokens), np.int32),
@@ -204,6 +199,17 @@ def _add_branches(
     for of_task in pending:
         # The tokens decide between equals, so that no order of rows does.
         of_task.sort(key=lambda branch: (-branch.logprob, branch.row, branch.tokens))
+
+
+def _whole(began: Sequence[Sequence[_Branch]], answers: Generated, options: Search) -> list[list[_Branch]]:
+    """What the rows have written in all. What goes beyond the longest answer is no beginning of one."""
+    return [
+        [
+            b if b is _NOTHING else b._replace(tokens=(b.tokens + _row(answers, t, r))[: options.max_new_tokens])
+            for r, b in enumerate(of_task)
+        ]
+        for t, of_task in enumerate(began)
+    ]
 
 
 @partial(jax.jit, static_argnames=("model", "syntax", "grammar", "longest", "most"))
