@@ -9,7 +9,6 @@ from typing import Any
 
 from ttt_jax.evaluate.paired import difference_text
 
-LABELS = {"in_context": "in-context"}
 COLUMNS = ("pass@1", "pass@2", "coverage")
 
 
@@ -30,7 +29,7 @@ def results_table(path: Path) -> str:
     ]
     for arm, numbers in found["arms"].items():
         cells = [_share(numbers[column]) for column in COLUMNS]
-        lines.append(f"| {LABELS.get(arm, arm)} | {' | '.join(cells)} | {_seconds(found, arm)} |")
+        lines.append(f"| {arm.replace('in_context', 'in-context')} | {' | '.join(cells)} | {_seconds(found, arm)} |")
     notes = [_source(found)]
     for name, difference in found.get("comparisons", {}).items():
         low, high = 100 * difference["low"], 100 * difference["high"]
@@ -89,6 +88,8 @@ def _share(number: Mapping[str, float] | None) -> str:
 
 def _seconds(found: Mapping[str, Any], arm: str) -> str:
     if "seconds_by_arm" in found:
-        return f"{sum(found['seconds_by_arm'][arm].values()) / found['tasks']:.1f}"
-    run = {"in_context at equal seconds": "in_context, equal_seconds"}.get(arm, f"{arm}, first")
-    return f"{sum(found['seconds_per_task'][run].values()):.1f}"
+        seconds = sum(found["seconds_by_arm"][arm].values()) / found["tasks"]
+    else:
+        run = {"in_context at equal seconds": "in_context, equal_seconds"}.get(arm, f"{arm}, first")
+        seconds = sum(found["seconds_per_task"][run].values())
+    return f"{seconds:.1f}" if seconds >= 1 else f"{seconds:.2f}"

@@ -29,7 +29,7 @@ def plot_training(records: list[dict[str, Any]], out: Path) -> None:
         exact.plot(millions(evals), [100 * r[f"{name}_exact"] for r in evals], "o-", ms=3, color=colour, label=label)
     losses.set(xlabel="million real tokens", ylabel="nats per token", yscale="log", title="Loss")
     exact.set(xlabel="million real tokens", ylabel="%", ylim=(0, 100), title="Last outputs answered whole")
-    losses.legend(fontsize=8)
+    losses.legend(fontsize=8, loc="center right")
     for axes in (losses, exact):
         axes.grid(alpha=0.3)
     figure.savefig(out, dpi=130)
