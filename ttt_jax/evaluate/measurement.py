@@ -20,11 +20,13 @@ from ttt_jax.select.rank import SCORED
 def equal_seconds(config: RunConfig, metrics: Mapping[str, Any]) -> RunConfig:
     """The in-context run that takes about the seconds of the adapted arm: as many more views, fewer queries at a time.
 
-    Views are rounded up to whole rounds of the eight symmetries, so that it gets the benefit of the doubt.
+    It gets the benefit of the doubt: what its views cost is the less of what they took in-context and adapted (the arm
+    that runs first also waits for kernels to be loaded), and views are rounded up to whole rounds of the eight symmetries.
     """
     seconds = metrics["seconds_by_arm"]
     adapted = sum(seconds["adapted"].values())
-    ratio = max(1.0, adapted / max(sum(seconds["in_context"].values()), 1e-9))
+    answering = min(sum(seconds["in_context"].values()), adapted - seconds["adapted"]["adapt"])
+    ratio = max(1.0, adapted / max(answering, 1e-9))
     views = -(-int(config.decode.views * ratio) // 8) * 8
     slots = config.decode.slots
     if isinstance(slots, int):
