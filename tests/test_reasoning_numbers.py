@@ -20,6 +20,7 @@ from ttt_jax.evaluate.reasoning import (
     process_numbers,
     process_table,
 )
+from ttt_jax.evaluate.reasoning_plot import markdown_table, plot_difficulty
 from ttt_jax.process.judging import judged_steps
 from ttt_jax.process.steps import NOT_ENTAILED, UNREADABLE, write_steps
 from ttt_jax.tasks.registry import get_domain
@@ -111,3 +112,24 @@ def test_records_of_problems_tell_group_and_difficulty_and_those_of_texts_nothin
     about = about_problems(task, domain)
     assert about["group"] == "graphs" and about["complexity"][0]["nodes"] == 7
     assert about_problems(SimpleNamespace(queries=("text",), family=""), domain) == {}
+
+
+def test_an_evaluation_is_a_table_of_its_numbers_and_a_panel_for_every_difficulty_that_varies(tmp_path):
+    share = {"value": 0.25, "low": 0.1, "high": 0.5, "n": 8}
+    curve = accuracy_curve([1.0, 2.0, 2.0], [True, True, False])
+    numbers = {"accuracy": share, "step_validity": share, "seconds": 1.5}
+    conditions = {"zero_shot": {"accuracy": None, "seconds": 0.5}, "adapted": numbers}
+    differences = {"adapted - zero_shot": {"difference": 0.25, "low": -0.05, "high": 0.5}}
+    drawn = {"conflicts": curve, "clues": curve, "nodes": accuracy_curve([3.0], [True])}
+    evaluation = {
+        "tasks": 8, "model": "m", "command": "python scripts/evaluate.py", "device": {"count": 1, "kind": "cpu"},
+        "groups": {"zebra": {"tasks": 8, "conditions": conditions, "differences": differences}},
+        "difficulty": {"adapted": {"zebra": drawn}, "zero_shot": None},
+    }  # fmt: skip
+    table = markdown_table(evaluation)
+    assert "| zebra (8) | zero-shot |  |  |  | 0.50 |" in table
+    assert "|  | adapted | 25.0% (10 to 50) | 25.0% (10 to 50) |  | 1.50 |" in table
+    assert "zebra, adapted less zero-shot: +25.0 points (-5.0 to +50.0), paired." in table
+    assert plot_difficulty(evaluation, tmp_path / "a.png") == 1  # clues are not drawn, and nodes do not vary
+    assert (tmp_path / "a.png").stat().st_size > 3000
+    assert plot_difficulty({"difficulty": {}}, tmp_path / "b.png") == 0 and not (tmp_path / "b.png").exists()
