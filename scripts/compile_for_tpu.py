@@ -1,18 +1,25 @@
 """What adaptation and decoding need on TPU chips, found out without one.
 
     python scripts/compile_for_tpu.py --config configs/arc/quickstart.yaml --topology v5e:4x4
+    python scripts/compile_for_tpu.py --config configs/tpu/llama_8b_v5e.yaml
 
-Needs Linux x86-64 and the libtpu of `pip install ttt-jax[tpu]`. Prints memory
-and floating point operations a chip, collectives, and whole-cache copies in
-the decoding loop. Leaves with status 1 where something does not fit.
+Needs Linux x86-64 and the libtpu of `pip install ttt-jax[tpu]`, and of a model
+its config.json only. Prints memory and floating point operations a chip,
+collectives and their bytes, what layouts pad, whole-cache copies in the
+decoding loop, and the least time that the chips' data sheet allows. Leaves with
+status 1 where something does not fit, 2 where an option is wrong.
 """
 
 import dataclasses
 import json
+import math
 import os
 import sys
+import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 os.environ.update(
     {
@@ -22,6 +29,8 @@ os.environ.update(
         "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # no chips are held, so several may compile at a time
     }
 )
+# What never runs need not be optimised for speed: a third of the time, a few per cent more memory. 0 for all of it.
+os.environ.setdefault("JAX_EXEC_TIME_OPTIMIZATION_EFFORT", "-1.0")
 
 import jax
 import jax.numpy as jnp
@@ -30,37 +39,125 @@ from ttt_jax.config import RunConfig
 from ttt_jax.config_loader import load_config
 from ttt_jax.model import io
 from ttt_jax.model.decoder import Decoder
-from ttt_jax.runtime.tpu_compile import compile_programs, describe
+from ttt_jax.runtime.device import versions
+from ttt_jax.runtime.memory import most_slots
+from ttt_jax.runtime.tpu_compile import (
+    DoesNotFit,
+    PlainText,
+    Writing,
+    chip_of,
+    compile_programs,
+    describe,
+    kernel_for,
+)
 from ttt_jax.tasks.registry import get_domain
 
 
 @dataclass(frozen=True)
 class CompileConfig(RunConfig):
-    """A run, and the chips to compile it for. `adapt.slots` and `decode.slots` count for each chip."""
+    """A run, and the chips to compile it for.
+
+    `adapt.slots` and `decode.slots` count for each chip, or each group of `mesh.tensor` chips.
+    """
 
     topology: str = "v5e:4x4"
     """Generation and shape: v4:2x2x1, v5e:4x4, v5p:2x2x1, v6e:4x4 ..."""
     length: int = 2048
     """Tokens of a training sequence and of a prompt."""
+    fit: bool = False
+    """Find the most adapt.slots and decode.slots that fit, up to those given."""
     json: str | None = None
-    """Also write the figures to this file."""
+    """Also write the figures to this file. Cases of other names that it holds stay."""
+    case: str | None = None
+    """Name of the figures in that file (the topology)."""
 
 
 def main() -> int:
     config = load_config(CompileConfig, sys.argv[1:])
-    model_config, _ = io.load_config(io.resolve(config.model))
-    model = Decoder(model_config, dtype=jnp.dtype("bfloat16" if config.dtype == "auto" else config.dtype))
+    began = time.perf_counter()
     try:
-        domain = get_domain(config.tasks.domain).bind(io.load_tokenizer(config.model))
-        programs = compile_programs(model, domain, config, config.topology, config.length)
+        path = io.resolve(config.model)
+        model_config, _ = io.load_config(path)
+        model = Decoder(model_config, dtype=jnp.dtype("bfloat16" if config.dtype == "auto" else config.dtype))
+        domain = writing(config, path)
+        print(f"{config.model} on {config.topology}, attention kernel {kernel_for(config.topology, model, config)}")
+        if config.fit:
+            config = fitted(config, model, domain)
+
+        def show(program: Any) -> None:
+            print(describe(program, config.topology), flush=True)
+
+        programs = compile_programs(model, domain, config, config.topology, config.length, show)
+    except DoesNotFit as error:
+        print(f"does not fit {config.topology}: {error}", file=sys.stderr)
+        print(
+            "For less memory: lower adapt.slots, adapt.batch_size, decode.slots, decode.views or length, set "
+            "adapt.remat, split the base (mesh.fsdp, mesh.tensor) or keep it in fewer bits (quantize).",
+            file=sys.stderr,
+        )
+        return 1
     except jax.errors.JaxRuntimeError as error:
         print(f"does not compile for {config.topology}: {error}", file=sys.stderr)
-        print("For less memory: lower adapt.slots, adapt.batch_size, decode.slots or length, or set adapt.remat.")
         return 1
-    print(describe(programs, config.topology))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     if config.json:
-        Path(config.json).write_text(json.dumps([dataclasses.asdict(p) for p in programs], indent=2) + "\n")
+        file = Path(config.json)
+        cases = json.loads(file.read_text()) if file.exists() else {}
+        case = {
+            "command": " ".join(["python", *sys.argv]),
+            "model": config.model,
+            "topology": config.topology,
+            "chips": programs[0].tasks // config.adapt.slots * config.mesh.tensor,
+            "mesh": dataclasses.asdict(config.mesh),
+            "slots": {"adapt": config.adapt.slots, "decode": config.decode.slots},
+            "versions": versions(),
+            "optimisation_effort": os.environ["JAX_EXEC_TIME_OPTIMIZATION_EFFORT"],
+            "seconds": round(time.perf_counter() - began),
+            "programs": [dataclasses.asdict(p) for p in programs],
+        }
+        file.write_text(json.dumps({**cases, config.case or config.topology: case}, indent=2) + "\n")
     return 0
+
+
+def writing(config: CompileConfig, path: Path) -> Writing:
+    """The domain of the tasks in the model's tokens; a plain one where the model comes without a tokenizer."""
+    if io.load_config(path)[1] == io.TEXT and path.is_dir() and not (path / "tokenizer.json").exists():
+        return PlainText()
+    return get_domain(config.tasks.domain).bind(io.load_tokenizer(path))
+
+
+def fitted(config: CompileConfig, model: Decoder, domain: Writing) -> CompileConfig:
+    """The config with the most slots that fit, up to those given: first of adaptation, then of decoding.
+
+    Raises:
+      DoesNotFit: not even one does.
+    """
+    for stage, programs in (("adapt", ("adapt",)), ("decode", ("prefill", "decode"))):
+        options = getattr(config, stage)
+        measure = partial(needed, config, model, domain, stage, programs)
+        slots = most_slots(measure, chip_of(config.topology).memory * 2.0**30, options.slots)
+        if not slots:
+            raise DoesNotFit(f"not even {stage}.slots 1")
+        config = dataclasses.replace(config, **{stage: dataclasses.replace(options, slots=slots)})
+    return config
+
+
+def needed(
+    config: CompileConfig, model: Decoder, domain: Writing, stage: str, programs: tuple[str, ...], slots: int
+) -> float:
+    """Bytes of a chip that a stage takes with so many slots; infinite where the compiler finds no room."""
+    print(f"  trying {stage}.slots {slots}: ", end="", flush=True)
+    tried = dataclasses.replace(config, **{stage: dataclasses.replace(getattr(config, stage), slots=slots)})
+    try:
+        found = compile_programs(model, domain, tried, config.topology, config.length, only=programs)
+    except DoesNotFit as error:
+        print(error, flush=True)
+        return math.inf
+    most = max(program.bytes["total"] for program in found)
+    print(f"{most / 2**30:.2f} GiB a chip", flush=True)
+    return float(most)
 
 
 if __name__ == "__main__":

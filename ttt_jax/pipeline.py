@@ -25,6 +25,7 @@ from ttt_jax.evaluate.records import ADAPTED, IN_CONTEXT, Answers, Training, tas
 from ttt_jax.runtime.background import Background
 from ttt_jax.runtime.compile_log import CompileLog
 from ttt_jax.runtime.device_clock import DeviceClock
+from ttt_jax.runtime.distributed import HostRun
 from ttt_jax.runtime.interrupt import Interrupted
 from ttt_jax.runtime.memory import Slots
 from ttt_jax.runtime.run_dir import RunDir
@@ -33,7 +34,7 @@ from ttt_jax.select.rank import SCORED, rank
 from ttt_jax.tasks.task import Domain
 
 
-def solve(solver: Solver, plan: Plan, run: RunDir) -> None:
+def solve(solver: Solver, plan: Plan, run: RunDir | HostRun) -> None:
     """Answers every task that the run has not finished yet, and journals each.
 
     A task that no length bucket holds is journaled as `too_long`, unanswered.
@@ -249,7 +250,7 @@ class Solver:
             self.padding["decode"].add(slots * rows * max(said), sum(said))
 
     def keeper(
-        self, planned: PlannedTask, arms: Mapping[str, Answers], adapted: Adapted | None, run: RunDir | None
+        self, planned: PlannedTask, arms: Mapping[str, Answers], adapted: Adapted | None, run: RunDir | HostRun | None
     ) -> Callable[[], None]:
         """What journals a finished task, and forgets what was kept of it; without a run it is in the journal."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -23,9 +25,11 @@ from ttt_jax.model.attention import kernel_name
 from ttt_jax.model.io import load_model, parameter_count
 from ttt_jax.pipeline import Solver, solve
 from ttt_jax.programs import Programs, compile_all, cores, gib, misfits
+from ttt_jax.runtime import mesh
 from ttt_jax.runtime.compile_cache import enable_compile_cache
 from ttt_jax.runtime.compile_log import CompileLog
 from ttt_jax.runtime.device import compute_dtype, describe_device, versions
+from ttt_jax.runtime.distributed import Host, HostRun, Results, gather, join
 from ttt_jax.runtime.interrupt import Interrupt, Interrupted
 from ttt_jax.runtime.memory import memory_limit
 from ttt_jax.runtime.progress import Progress, clock_time
@@ -39,12 +43,26 @@ OK, WRONG_OPTIONS, SOME_REFUSED = 0, 2, 3
 def run(config: RunConfig, command: str) -> int:
     """Answers the configured tasks, or goes on with a run that was stopped.
 
+    On all devices of this process (`config.mesh`); of several processes
+    (`config.hosts`) each answers its share, and the first merges.
+
     Returns:
       the exit status: 0; 2 where an option, the model or the run directory is
       wrong; 3 where some tasks could not be read (the others are answered); 143
       after SIGTERM and 130 after Ctrl-C (the same command goes on).
     """
     began = time.perf_counter()
+    try:
+        host, devices = join(config.hosts), mesh.local_mesh(config.mesh)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return WRONG_OPTIONS
+    with mesh.use(devices):
+        return run_share(config, command, host, began)
+
+
+def run_share(config: RunConfig, command: str, host: Host, began: float) -> int:
+    """`run`, as this one of the hosts, on the mesh of the context."""
     enable_compile_cache()
     compile_log = CompileLog()
     asked = Interrupt()
@@ -54,32 +72,43 @@ def run(config: RunConfig, command: str) -> int:
         if not loaded.tasks:
             return SOME_REFUSED
         check_options(config, domain, model, base, loaded.tasks)
-        run_dir = RunDir.open(config.run_dir, config, command)
-        left = [task for task in loaded.tasks if task.id not in run_dir.finished()]
+        # Only the first host has the run directory. Where there are others, all leave their results in one place.
+        folder = Path(config.run_dir)
+        run_dir = RunDir.open(folder, config, command) if host.index == 0 else None
+        results = Results.open(config.hosts.results or folder / "results", config) if host.count > 1 else None
+        mine = HostRun(results) if results else run_dir
+        assert mine is not None
+        tasks = host.share(loaded.tasks, lambda task: task.family if config.adapt.shared else task.id)
+        left = [task for task in tasks if task.id not in mine.finished()]
         progress = Progress(len(left), units(config, left))
-        solver = Solver(
-            model, base, domain, config, compile_log, progress, lambda: asked.requested, run_dir.path / "partial"
-        )  # fmt: skip
+        partial = folder / (f"partial_{host.index}" if host.index else "partial")
+        solver = Solver(model, base, domain, config, compile_log, progress, lambda: asked.requested, partial)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return WRONG_OPTIONS
     seconds = {"load": time.perf_counter() - began}
-    with run_dir, compile_log, asked:
-        announce(config, loaded, model, base, run_dir)
-        save_refused(loaded, run_dir)
-        run_dir.save_tasks(loaded.tasks)
+    with run_dir or contextlib.nullcontext(), compile_log, asked:
+        announce(config, loaded, model, base, run_dir, host)
+        if run_dir:
+            save_refused(loaded, run_dir)
+            run_dir.save_tasks(loaded.tasks)
         try:
-            plan = compiled_plan(solver, loaded.tasks, run_dir.finished().keys())
+            plan = compiled_plan(solver, tasks, mine.finished().keys())
         except ValueError as error:
             print(f"error: {error}", file=sys.stderr)
             return WRONG_OPTIONS
         try:
             with progress:
-                solve(solver, plan, run_dir)
+                solve(solver, plan, mine)
+            if results and run_dir:
+                gather(results, [task.id for task in loaded.tasks], run_dir, lambda: asked.requested)
         except Interrupted:
-            done = len(run_dir.finished())
+            done = len(mine.finished())
             print(f"stopped with {done} tasks finished; the same command goes on", file=sys.stderr)
             return asked.exit_status
+        if run_dir is None:
+            print(f"host {host.index} is done; host 0 merges what all have finished", flush=True)
+            return OK
         seconds["compile"] = compile_log.seconds
         about = {
             "seconds": seconds,
@@ -94,7 +123,9 @@ def run(config: RunConfig, command: str) -> int:
 def load(config: RunConfig) -> tuple[Any, Any, Domain, LoadedTasks]:
     """The model, its parameters, the domain in the model's tokens, and the tasks; says which were refused."""
     domain = get_domain(config.tasks.domain)
-    model, base, tokenizer = load_model(config.model, compute_dtype(config.dtype), quantize=config.quantize)
+    dtype = compute_dtype(config.dtype)
+    model, base, tokenizer = load_model(config.model, dtype, quantize=config.quantize, place=mesh.place())
+    mesh.check_model(jax.sharding.get_mesh(), model.config)
     domain = domain.bind(tokenizer)
     loaded = domain.load(config.tasks)
     for refused in loaded.refused:
@@ -108,7 +139,7 @@ def planned(programs: Programs, tasks: Sequence[Task], limit: int | None = None)
     """The plan of a run, in as many slots as `limit` bytes hold where they are auto. Raises ValueError for none."""
     queries = sum(len(task.queries) for task in tasks)
     slots = programs.slots_for(len(tasks), queries, memory_limit() if limit is None else limit)
-    return make_plan(tasks, programs.domain, programs.config, *slots)
+    return make_plan(tasks, programs.domain, programs.config, *slots, shards=mesh.shards_here())
 
 
 def compiled_plan(solver: Solver, tasks: Sequence[Task], finished: Collection[str]) -> Plan:
@@ -117,7 +148,7 @@ def compiled_plan(solver: Solver, tasks: Sequence[Task], finished: Collection[st
     plan, began = planned(programs, tasks), time.perf_counter()
     # Which sizes of cache answers will need shows only as they are written: with few cores the first is a safe guess.
     left = programs.of_plan(plan.without(set(finished)), rooms=None if cores() >= 8 else 1)
-    if left and jax.device_count() == 1:
+    if left and jax.local_device_count() == 1:
         print(f"compiling {len(left)} programs on {cores()} cores ...", flush=True)
         needs, limit = compile_all(left), memory_limit()
         largest = max(needs, key=lambda need: need.bytes)
@@ -131,12 +162,20 @@ def compiled_plan(solver: Solver, tasks: Sequence[Task], finished: Collection[st
     return plan
 
 
-def announce(config: RunConfig, loaded: LoadedTasks, model: Any, base: Any, run_dir: RunDir) -> None:
+def announce(config: RunConfig, loaded: LoadedTasks, model: Any, base: Any, run_dir: RunDir | None, host: Host) -> None:
     device = describe_device()
     kernel = kernel_name(model.dtype, model.config.head_dim)
+    split = " x ".join(f"{name} {size}" for name, size in jax.sharding.get_mesh().shape.items())
     print(
         f"{config.model}: {parameter_count(base) / 1e6:.1f}M parameters, {jax.numpy.dtype(model.dtype).name}, "
-        f"on {device['count']} x {device['kind']}, attention kernel {kernel}\n"
+        f"on {jax.local_device_count()} x {device['kind']}{split and f' ({split})'}, attention kernel {kernel}",
+        flush=True,
+    )
+    if host.count > 1:
+        print(f"host {host.index} of {host.count}, a share of {len(loaded.tasks)} tasks", flush=True)
+    if run_dir is None:
+        return
+    print(
         f"{len(loaded.tasks)} tasks of {loaded.benchmark}, arms {' and '.join(config.arms)}; "
         f"{'resuming' if run_dir.resumed else 'writing'} {run_dir.path}"
         + (f", {len(run_dir.finished())} tasks are finished already" if run_dir.resumed else ""),

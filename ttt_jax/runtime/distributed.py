@@ -34,9 +34,6 @@ from ttt_jax.runtime.run_dir import FREE_OPTIONS, RunDir, RunDirError
 
 T = TypeVar("T")
 
-# A host that is done waits for the others when it leaves jax.distributed: a week, where jax would wait five minutes.
-_SHUTDOWN_SECONDS = 7 * 24 * 3600
-
 
 @dataclass(frozen=True)
 class Host:
@@ -67,17 +64,13 @@ def join(config: HostsConfig) -> Host:
     """
     if config.coordinator is None:
         return Host(config.index or 0, config.count or 1)
-    # A host that dies takes the others along only where it was the coordinator.
+    # A host that dies and comes back joins again; it takes the others along only where it is the coordinator, host 0.
     jax.config.update("jax_enable_recoverability", True)
     if config.coordinator == "auto":
-        jax.distributed.initialize(shutdown_timeout_seconds=_SHUTDOWN_SECONDS)
+        jax.distributed.initialize()
     else:
         jax.distributed.initialize(
-            config.coordinator,
-            config.count,
-            config.index,
-            cluster_detection_method="deactivate",
-            shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
+            config.coordinator, config.count, config.index, cluster_detection_method="deactivate"
         )
     return Host(jax.process_index(), jax.process_count())
 
@@ -88,6 +81,26 @@ class Results:
     def __init__(self, url: str | Path):
         self.fs, self.root = fsspec.core.url_to_fs(str(url))
         self.fs.makedirs(self.root, exist_ok=True)
+
+    @classmethod
+    def open(cls, url: str | Path, config: Any) -> Results:
+        """The folder of a run; marked as such by the first host that comes.
+
+        Raises:
+          RunDirError: it holds results of another config; says what differs.
+        """
+        results = cls(url)
+        file = f"{results.root}/config.yaml"
+        if not results.fs.exists(file):
+            results._write("config.yaml", to_yaml(config).encode())
+        with tempfile.TemporaryDirectory() as folder:
+            local = Path(folder) / "config.yaml"
+            local.write_bytes(results.fs.cat_file(file))
+            differences = diff(from_yaml(type(config), local), config, ignore=FREE_OPTIONS)
+        if differences:
+            listed = "".join(f"\n  {line}" for line in differences)
+            raise RunDirError(f"{url}: holds results of another config (there != here):{listed}")
+        return results
 
     def ids(self) -> set[str]:
         """The tasks that are finished, by whichever host."""
@@ -133,23 +146,6 @@ class Results:
             data = file.read("adapter.safetensors") if "adapter.safetensors" in names else None
         return {**found, "adapter": None if data is None else lambda path: path.write_bytes(data)}
 
-    def claim(self, config: Any) -> None:
-        """Marks the folder as this run's, or checks that it is.
-
-        Raises:
-          RunDirError: it holds results of another config; says what differs.
-        """
-        file = f"{self.root}/config.yaml"
-        if not self.fs.exists(file):
-            self._write("config.yaml", to_yaml(config).encode())
-        with tempfile.TemporaryDirectory() as folder:
-            local = Path(folder) / "config.yaml"
-            local.write_bytes(self.fs.cat_file(file))
-            differences = diff(from_yaml(type(config), local), config, ignore=FREE_OPTIONS)
-        if differences:
-            listed = "".join(f"\n  {line}" for line in differences)
-            raise RunDirError(f"{self.root}: holds results of another config (there != here):{listed}")
-
     def _write(self, name: str, data: bytes) -> None:
         if "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,)):
             with replacing(Path(self.root) / name) as file:
@@ -176,7 +172,6 @@ def gather(
     results: Results,
     tasks: Iterable[str],
     run_dir: RunDir,
-    host: Host,
     interrupted: Callable[[], bool] = lambda: False,
     poll: float = 5.0,
     report: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
@@ -187,10 +182,9 @@ def gather(
       results: of all hosts.
       tasks: ids of all tasks of the run.
       run_dir: takes what it does not have.
-      host: this one.
       interrupted: asked while waiting.
       poll: seconds between looks.
-      report: told, once a minute, whose tasks are still missing.
+      report: told, once a minute, how many tasks are still missing.
 
     Raises:
       Interrupted: `interrupted` said so; what has come is merged.
@@ -207,7 +201,5 @@ def gather(
             raise Interrupted
         if time.monotonic() - told > 60:
             told = time.monotonic()
-            shares = [set(Host(index, host.count).share(tasks, str)) for index in range(host.count)]
-            left = [(index, len(share.intersection(missing))) for index, share in enumerate(shares)]
-            report("waiting for " + ", ".join(f"{n} tasks of host {index}" for index, n in left if n))
+            report(f"waiting for {len(missing)} tasks of other hosts, {', '.join(missing[:3])} ...")
         time.sleep(poll)

@@ -77,9 +77,9 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device]) -> Mesh:
     return jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
 
 
-def check_model(mesh: Mesh | None, config: ModelConfig) -> None:
+def check_model(mesh: Any, config: ModelConfig) -> None:
     """Raises ValueError where heads cannot be split over `mesh.tensor` devices."""
-    tensor = 1 if mesh is None else mesh.shape["tensor"]
+    tensor = mesh.shape.get("tensor", 1)
     if config.num_kv_heads % tensor:
         raise ValueError(f"mesh.tensor: {tensor} does not divide the model's {config.num_kv_heads} key-value heads")
 
@@ -94,9 +94,16 @@ def task_shards(mesh: Any) -> int:
     return 1 if mesh is None else math.prod(mesh.shape[axis] for axis in TASK_AXES)
 
 
-def place(mesh: Mesh | None) -> Any:
+def shards_here() -> int:
+    """`task_shards` of the mesh around the call."""
+    mesh = jax.sharding.get_mesh()
+    return task_shards(None if mesh.empty else mesh)
+
+
+def place() -> Any:
     """`place` of `load_model`: the sharding of each base parameter by its name and shape; None without a mesh."""
-    if mesh is None:
+    mesh = jax.sharding.get_mesh()
+    if mesh.empty:
         return None
     return lambda name, shape: NamedSharding(mesh, base_spec(name.split("."), shape, mesh))
 
