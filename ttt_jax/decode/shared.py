@@ -95,9 +95,10 @@ def decode_shared(
         for i, (slot, queries) in enumerate(tasks)
         for v, (rows, common) in enumerate(zip(zip(*queries, strict=True), common_lengths(queries), strict=True))
     ]
-    # One prefix length and one number of rows for all, so that few shapes are compiled.
+    # One prefix length for all, and a power of two rows, so that few shapes are compiled.
     P = _bucket(max(view.common for view in views), lengths)
-    R = min(max(len(view.rows) for view in views), config.slots * config.views)
+    most = max(len(view.rows) for view in views)
+    R = min(1 << (most - 1).bit_length(), config.slots * config.views)
     T = whole(max(1, config.slots * config.views // R))
     by_length: dict[int, list[SharedView]] = defaultdict(list)
     for view in views:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -147,21 +148,25 @@ def cached_attention(
     batch, length, heads, head_dim = q.shape
     kv_heads = keys.shape[1]
     q = q.reshape(batch, length, kv_heads, heads // kv_heads, head_dim)
-    parts = [(_scores("blkgd,bksd->bkgls", q, keys, mask), "bkgls,bksd->blkgd", values)]
-    if prefix is not None:
-        keys, values, mask = prefix
-        parts.append((_scores("blkgd,ksd->bkgls", q, keys, mask), "bkgls,ksd->blkgd", values))
-    # One softmax over all parts, none of them joined into one array.
-    top = jnp.stack([scores.max(axis=-1, keepdims=True) for scores, _, _ in parts]).max(axis=0)
-    weights = [jnp.exp(scores - top) for scores, _, _ in parts]
-    total = sum(part.sum(axis=-1, keepdims=True) for part in weights)
-    out = jnp.zeros((), values.dtype)
-    for weight, (_, over_slots, values) in zip(weights, parts, strict=True):
-        out = out + jnp.einsum(over_slots, (weight / total).astype(values.dtype), values)
+    own = _scores("blkgd,bksd->bkgls", q, keys, mask[:, None, None])
+    if prefix is None:
+        weights = jax.nn.softmax(own, axis=-1).astype(values.dtype)
+        return jnp.einsum("bkgls,bksd->blkgd", weights, values).reshape(batch, length, heads, head_dim)
+
+    # One softmax over both, each in the order of axes in which its products leave and read it.
+    swap = partial(jnp.transpose, axes=(1, 0, 3, 2))  # bkgl to kblg and back
+    shared_keys, shared_values, shared_mask = prefix
+    shared = _scores("blkgd,ksd->kblgs", q, shared_keys, shared_mask[None, :, :, None])
+    top = jnp.maximum(own.max(axis=-1), swap(shared.max(axis=-1)))
+    own, shared = jnp.exp(own - top[..., None]), jnp.exp(shared - swap(top)[..., None])
+    total = own.sum(axis=-1) + swap(shared.sum(axis=-1))
+    own = (own / total[..., None]).astype(values.dtype)
+    shared = (shared / swap(total)[..., None]).astype(values.dtype)
+    out = jnp.einsum("bkgls,bksd->blkgd", own, values) + jnp.einsum("kblgs,ksd->blkgd", shared, shared_values)
     return out.reshape(batch, length, heads, head_dim)
 
 
 def _scores(product: str, q: jax.Array, keys: jax.Array, mask: jax.Array) -> jax.Array:
     scores = jnp.einsum(product, q, keys, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
     # A finite floor: a row with nothing to attend to (padding) gets a uniform mean instead of NaN.
-    return jnp.where(mask[:, None, None], scores, jnp.finfo(jnp.float32).min)
+    return jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
