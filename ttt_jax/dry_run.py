@@ -18,6 +18,7 @@ from ttt_jax.runtime.compile_log import CompileLog
 from ttt_jax.runtime.device import describe_device
 from ttt_jax.runtime.memory import memory_limit
 from ttt_jax.runtime.progress import Progress, clock_time
+from ttt_jax.tasks.registry import get_domain
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
 """Metrics of measured runs, where the repository is at hand."""
@@ -72,7 +73,11 @@ def describe_plan(plan: Plan, config: RunConfig) -> str:
         shapes = ", ".join(f"{len(pool.jobs)} in {pool.slots} x {pool.length}" for pool in plan.pools)
         lines.append(f"adapt   {sum(len(p.jobs) for p in plan.pools)} adapters, {steps} steps each: {shapes}")
         lines.append(f"        {1 - real / computed:.0%} of the tokens are padding, if none stops early")
-    if plan.groups:
+    if plan.groups and get_domain(config.tasks.domain).shared_prefix:
+        lines.append(
+            f"decode  {len(plan.groups)} groups, in shapes that depend on what prompts have in common: left out"
+        )
+    elif plan.groups:
         counts = Counter((group.slots, group.prompt_length) for group in plan.groups)
         shapes = ", ".join(f"{n} of {slots} x {length}" for (slots, length), n in counts.items())
         views = config.decode.views

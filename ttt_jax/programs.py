@@ -267,7 +267,7 @@ def misfits(needs: Sequence[Needs], programs: Programs, limit: int, search: bool
             continue
         seen.add((option, program.length))
 
-        def smaller(slots: int, program: Program = program) -> int:
+        def smaller(slots: int, program: Program = program) -> float:
             if program.stage == "adapt":
                 return size_of(programs.adapt(slots, program.length))
             arm = programs.config.arms[-1]
