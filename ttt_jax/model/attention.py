@@ -26,7 +26,9 @@ def kernel_name(dtype: Any, head_dim: int) -> Kernel:
     """
     platform = _platform()
     if platform == "tpu":
-        return "splash"
+        # XLA cannot split a Pallas kernel over chips: that takes a mesh (`_on_each_device`).
+        one_chip = jax.local_device_count() == 1
+        return "xla" if jax.sharding.get_abstract_mesh().empty and not one_chip else "splash"
     # The name of the platform is gpu for a backend and may be cuda for a device.
     on_gpu = platform in ("gpu", "cuda")
     return "cudnn" if on_gpu and dtype == jnp.bfloat16 and head_dim % 8 == 0 and head_dim <= 128 else "xla"
