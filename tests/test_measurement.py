@@ -6,11 +6,16 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from synthetic_run import make_run
 
-from ttt_jax.config import DecodeConfig, RunConfig
+from ttt_jax.config import DecodeConfig, RunConfig, SelectConfig
 from ttt_jax.evaluate import runs
 from ttt_jax.evaluate.measurement import equal_seconds, measure
+from ttt_jax.evaluate.tables import results_table
+from ttt_jax.select.rank import METHODS
+from ttt_jax.tasks.task import Task
 
 
 def metrics(arms, solved):
@@ -100,6 +105,30 @@ def test_it_goes_on_with_the_file_alone_and_makes_no_run_twice(calls, tmp_path, 
     # Other options are other runs.
     assert measure(RunConfig(run_dir=str(tmp_path / "x"), decode=DecodeConfig(views=2)), run, out, 1, 1e9, "c") == 0
     assert len(made) == 6
+
+
+def test_the_candidates_of_all_seeds_together_are_an_arm_of_their_own(tmp_path):
+    rng = np.random.default_rng(0)
+    grids = [rng.integers(0, 10, (3, 4)).astype(np.int8) for _ in range(6)]
+    tasks = [Task(f"task{i}", ((grid, grid),) * 2, (grid,), (grid,)) for i, grid in enumerate(grids)]
+
+    def run(config, command):
+        make_run(Path(config.run_dir), tasks, config=config)
+        return 0
+
+    config = RunConfig(run_dir=str(tmp_path / "r"), select=SelectConfig(method="product_of_experts"))
+    out = tmp_path / "out.json"
+    assert measure(config, run, out, 2, 1e9, "c") == 0
+    found = json.loads(out.read_text())
+    together = "adapted, 2 seeds together"
+    # The truth is the likeliest in these runs, wherever it is.
+    assert found["arms"][together]["pass@1"] == found["arms"][together]["coverage"]
+    assert found["comparisons"][f"{together} - adapted"]["tasks"] == 6
+    alone = found["seconds_per_task"]["adapted, first"]
+    assert found["seconds_per_task"][f"{together}, first"] == pytest.approx({k: 2 * v for k, v in alone.items()})
+    assert set(found["selection"]["adapted"]) == set(METHODS)
+    table = results_table(out)
+    assert f"| {together} |" in table and f"{together} - adapted: " in table
 
 
 def test_metrics_of_an_earlier_run_are_not_taken_for_those_of_one_that_was_refused(tmp_path):

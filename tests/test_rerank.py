@@ -13,6 +13,7 @@ import pytest
 from synthetic_run import make_run
 
 from ttt_jax.config import RunConfig, SelectConfig
+from ttt_jax.evaluate.pooled import PooledRuns
 from ttt_jax.evaluate.rerank import rerank
 from ttt_jax.evaluate.saved import SavedRun
 from ttt_jax.select.hierarchical import hierarchical_vote
@@ -127,6 +128,45 @@ def test_without_a_method_the_command_compares_all_that_the_candidates_allow(run
     assert difference == pytest.approx(
         found["product_of_experts"]["pass@1"]["value"] - found["vote"]["pass@1"]["value"]
     )
+
+
+def logprobs(candidates) -> list[tuple[int, float]]:
+    return [(c.query, c.logprob) for c in candidates]
+
+
+def test_several_runs_are_ranked_by_the_candidates_of_all(run, tmp_path):
+    scored = RunConfig(select=SelectConfig(method="product_of_experts"), seed=1)
+    one = make_run(tmp_path / "one", tasks(), config=scored)
+    two = make_run(tmp_path / "two", tasks(), config=scored)
+    pooled = PooledRuns(one.path, (two,))
+    for task in one.records:
+        for arm, of_arm in pooled.candidates(task).items():
+            assert logprobs(of_arm) == logprobs(one.candidates(task)[arm]) + logprobs(two.candidates(task)[arm])
+        for a, b in zip(pooled.scores(task)["adapted"], one.scores(task)["adapted"], strict=True):
+            assert a == {key: [*nats, *nats] for key, nats in b.items()}
+    # The same candidates twice are ranked as they are once, and by twice the votes.
+    records, metrics = rerank(pooled, "vote")
+    alone, expected = rerank(one, "vote")
+    assert metrics["per_task"] == expected["per_task"]
+    for id_, record in records.items():
+        for a, b in zip(record["arms"]["adapted"]["ranked"], alone[id_]["arms"]["adapted"]["ranked"], strict=True):
+            assert [(r["answer"], r["votes"]) for r in a] == [(r["answer"], 2 * r["votes"]) for r in b]
+    done = script(one, str(two.path))
+    assert done.returncode == 0, done.stderr
+    assert list(json.loads((one.path / "methods.pooled.json").read_text())["adapted"]) == list(METHODS)
+
+
+def test_runs_over_other_tasks_are_not_pooled(run, tmp_path):
+    fewer = make_run(tmp_path / "fewer", tasks(3))
+    with pytest.raises(ValueError, match="has no task task3"):
+        PooledRuns(run.path, (fewer,))
+
+
+def test_an_adapter_that_failed_leaves_its_part_out(run, tmp_path):
+    whole = make_run(tmp_path / "whole", tasks())
+    pooled = PooledRuns(whole.path, (run,))  # task2 of `run` was not adapted
+    assert logprobs(pooled.candidates("task2")["adapted"]) == logprobs(whole.candidates("task2")["adapted"])
+    assert len(pooled.candidates("task2")["in_context"]) == 2 * len(whole.candidates("task2")["in_context"])
 
 
 def test_the_command_refuses_in_one_line(run, tmp_path):

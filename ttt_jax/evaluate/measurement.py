@@ -11,6 +11,7 @@ from typing import Any
 from ttt_jax.config import RunConfig
 from ttt_jax.evaluate.compare import compare
 from ttt_jax.evaluate.paired import paired_rows
+from ttt_jax.evaluate.pooled import PooledRuns
 from ttt_jax.evaluate.rerank import by_method
 from ttt_jax.evaluate.runs import Run, Runs, about, finish_runs
 from ttt_jax.evaluate.saved import SavedRun
@@ -20,8 +21,9 @@ from ttt_jax.select.rank import SCORED
 def equal_seconds(config: RunConfig, metrics: Mapping[str, Any]) -> RunConfig:
     """The in-context run that takes about the seconds of the adapted arm: as many more views, fewer queries at a time.
 
-    It gets the benefit of the doubt: what its views cost is the less of what they took in-context and adapted (the arm
-    that runs first also waits for kernels to be loaded), and views are rounded up to whole rounds of the eight symmetries.
+    It gets the benefit of the doubt: what its views cost is the less of what they took in-context and adapted (the
+    arm that runs first also waits for kernels to be loaded), and views are rounded up to whole rounds of the eight
+    symmetries.
     """
     seconds = metrics["seconds_by_arm"]
     adapted = sum(seconds["adapted"].values())
@@ -61,10 +63,21 @@ def measure(config: RunConfig, run: Run, out: Path, seeds: int, budget_seconds: 
         return replace(config, arms=("adapted",), seed=seed, run_dir=f"{config.run_dir}-{name}")
 
     names = ["first", "equal_seconds", *(f"seed{i}" for i in range(1, seeds))]
+
     def finished(of: RunConfig) -> dict[str, Any]:
         # Of the first run also what every method makes of its candidates, while these are there.
-        first = of.run_dir == config.run_dir and config.select.method in SCORED
-        return {"methods": by_method(SavedRun(Path(of.run_dir)))} if first else {}
+        if of.run_dir == config.run_dir and config.select.method in SCORED:
+            return {"methods": by_method(SavedRun(Path(of.run_dir)))}
+        # With the last seed, if all of them are here: the candidates of all adapters together.
+        folders = [Path(config.run_dir), *(Path(f"{config.run_dir}-seed{i}") for i in range(1, seeds))]
+        if (
+            seeds > 1
+            and Path(of.run_dir) == folders[-1]
+            and all((folder / "journal.jsonl").exists() for folder in folders)
+        ):
+            pooled = PooledRuns(folders[0], tuple(map(SavedRun, folders[1:])))
+            return {"pooled": by_method(pooled)[config.select.method]}
+        return {}
 
     return finish_runs(
         names, configure, run, out, budget_seconds, command, lambda found: summarise(found, command), finished
@@ -86,15 +99,22 @@ def summarise(found: Runs, command: str) -> dict[str, Any]:
         for name, run in found.items()
         for arm in run["arms"]
     }
+    pooled = next((run["pooled"] for run in adapted if "pooled" in run), None)
+    together = f"adapted, {len(adapted)} seeds together"
     comparisons = {"adapted - in_context": compare(first, "in_context", first, "adapted")}
     if more := found.get("equal_seconds"):
         comparisons["adapted - in_context at equal seconds"] = compare(more, "in_context", first, "adapted")
+    if pooled:
+        comparisons[f"{together} - adapted"] = compare(first, "adapted", pooled, "adapted")
+        stages = [of for name, of in per_task.items() if name.startswith("adapted, ")]
+        per_task[f"{together}, first"] = {stage: sum(of[stage] for of in stages) for stage in stages[0]}
     return {
         "command": command,
         **about(found),
         "arms": {
             **first["arms"],
             **({"in_context at equal seconds": found["equal_seconds"]["arms"]["in_context"]} if more else {}),
+            **({together: pooled["arms"]["adapted"]} if pooled else {}),
         },
         "comparisons": {name: asdict(result) for name, result in comparisons.items()},
         "adaptation_seeds": spread,
