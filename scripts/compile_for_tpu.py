@@ -19,7 +19,6 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 os.environ.update(
     {
@@ -40,10 +39,12 @@ from ttt_jax.config_loader import load_config
 from ttt_jax.model import io
 from ttt_jax.model.decoder import Decoder
 from ttt_jax.runtime.device import versions
+from ttt_jax.runtime.files import write_json
 from ttt_jax.runtime.memory import most_slots
 from ttt_jax.runtime.tpu_compile import (
     DoesNotFit,
     PlainText,
+    Program,
     Writing,
     chip_of,
     compile_programs,
@@ -51,6 +52,9 @@ from ttt_jax.runtime.tpu_compile import (
     kernel_for,
 )
 from ttt_jax.tasks.registry import get_domain
+
+MOST = 64
+"""Slots that are tried where `slots` is auto."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,9 @@ class CompileConfig(RunConfig):
     length: int = 2048
     """Tokens of a training sequence and of a prompt."""
     fit: bool = False
-    """Find the most adapt.slots and decode.slots that fit, up to those given."""
+    """Find the most adapt.slots and decode.slots that fit, up to those given; auto slots are found in any case."""
     json: str | None = None
-    """Also write the figures to this file. Cases of other names that it holds stay."""
+    """Also write the figures to this file, program by program. Cases of other names that it holds stay."""
     case: str | None = None
     """Name of the figures in that file (the topology)."""
 
@@ -81,13 +85,15 @@ def main() -> int:
         model = Decoder(model_config, dtype=jnp.dtype("bfloat16" if config.dtype == "auto" else config.dtype))
         domain = writing(config, path)
         print(f"{config.model} on {config.topology}, attention kernel {kernel_for(config.topology, model, config)}")
-        if config.fit:
+        if config.fit or "auto" in (config.adapt.slots, config.decode.slots):
             config = fitted(config, model, domain)
+        record = Record(config, began)
 
-        def show(program: Any) -> None:
+        def show(program: Program) -> None:
             print(describe(program, config.topology), flush=True)
+            record.add(program)
 
-        programs = compile_programs(model, domain, config, config.topology, config.length, show)
+        compile_programs(model, domain, config, config.topology, config.length, show)
     except DoesNotFit as error:
         print(f"does not fit {config.topology}: {error}", file=sys.stderr)
         print(
@@ -102,23 +108,35 @@ def main() -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if config.json:
+    return 0
+
+
+class Record:
+    """The figures in the file of `--json`, written anew with every program: the last ones may take an hour."""
+
+    def __init__(self, config: CompileConfig, began: float):
+        self.config, self.began, self.programs = config, began, []
+
+    def add(self, program: Program) -> None:
+        self.programs.append(program)
+        config = self.config
+        if not config.json:
+            return
         file = Path(config.json)
         cases = json.loads(file.read_text()) if file.exists() else {}
         case = {
             "command": " ".join(["python", *sys.argv]),
             "model": config.model,
             "topology": config.topology,
-            "chips": programs[0].tasks // config.adapt.slots * config.mesh.tensor,
+            "chips": program.chips,
             "mesh": dataclasses.asdict(config.mesh),
             "slots": {"adapt": config.adapt.slots, "decode": config.decode.slots},
             "versions": versions(),
             "optimisation_effort": os.environ["JAX_EXEC_TIME_OPTIMIZATION_EFFORT"],
-            "seconds": round(time.perf_counter() - began),
-            "programs": [dataclasses.asdict(p) for p in programs],
+            "seconds": round(time.perf_counter() - self.began),
+            "programs": [dataclasses.asdict(p) for p in self.programs],
         }
-        file.write_text(json.dumps({**cases, config.case or config.topology: case}, indent=2) + "\n")
-    return 0
+        write_json(file, {**cases, config.case or config.topology: case}, indent=2)
 
 
 def writing(config: CompileConfig, path: Path) -> Writing:
@@ -137,7 +155,8 @@ def fitted(config: CompileConfig, model: Decoder, domain: Writing) -> CompileCon
     for stage, programs in (("adapt", ("adapt",)), ("decode", ("prefill", "decode"))):
         options = getattr(config, stage)
         measure = partial(needed, config, model, domain, stage, programs)
-        slots = most_slots(measure, chip_of(config.topology).memory * 2.0**30, options.slots)
+        most = MOST if options.slots == "auto" else options.slots
+        slots = most_slots(measure, chip_of(config.topology).memory * 2.0**30, most)
         if not slots:
             raise DoesNotFit(f"not even {stage}.slots 1")
         config = dataclasses.replace(config, **{stage: dataclasses.replace(options, slots=slots)})

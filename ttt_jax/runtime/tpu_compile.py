@@ -92,6 +92,7 @@ class Program:
     Attributes:
       name: what it does.
       tasks: side by side, over all chips.
+      chips: of the topology.
       bytes: {"arguments", "outputs", "aliased", "temporary", "total"}; what is
         donated counts once in the total.
       flops: of one call as the compiler counts; a loop's body counts once, so of
@@ -107,6 +108,7 @@ class Program:
 
     name: str
     tasks: int
+    chips: int
     bytes: dict[str, int]
     flops: float
     collectives: dict[str, int]
@@ -315,8 +317,8 @@ def _describe(
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        used = re.search(r"Used (\S+) of (\S+) hbm", str(error))
-        raise DoesNotFit(f"{name}: needs {used[1]} of {used[2]}" if used else f"{name}: {error}") from None
+        sizes = re.findall(r"\d+(?:\.\d+)?[KMGT]\b", str(error))  # what it needs, then what there is
+        raise DoesNotFit(f"{name}: needs {sizes[0]} of {sizes[1]}" if len(sizes) > 1 else f"{name}: {error}") from None
     memory = compiled.memory_analysis()
     sizes = {
         "arguments": memory.argument_size_in_bytes,
@@ -335,6 +337,7 @@ def _describe(
     return Program(
         name=name,
         tasks=tasks,
+        chips=mesh.size,
         bytes=sizes,
         flops=float(compiled.cost_analysis().get("flops", 0.0)),
         collectives=hlo.collectives(text),
