@@ -260,6 +260,19 @@ def test_a_run_answers_every_task_and_seed_and_reports_every_arm_and_baseline(sm
 
 
 @pytest.mark.slow
+def test_in_context_answers_are_the_same_beside_the_adapted_arm_and_alone(small, tmp_path):
+    found = []
+    for arms in (("in_context", "adapted"), ("in_context",)):
+        path = tmp_path / str(len(arms))
+        assert run(with_options(small, run_dir=str(path), arms=arms), "python scripts/ttt.py") == 0
+        found.append({file.name: read_json(file)["in_context"] for file in (path / "candidates").iterdir()})
+    both, alone = found
+    assert {name: [c["tokens"] for c in of] for name, of in both.items()} == {
+        name: [c["tokens"] for c in of] for name, of in alone.items()
+    }
+
+
+@pytest.mark.slow
 def test_a_shared_adapter_is_trained_once_a_seed_and_is_the_same_for_its_tasks(small, tmp_path):
     small = with_options(
         small, run_dir=str(tmp_path / "run"), adapt__shared=True, arms=("adapted",), save_adapters=True

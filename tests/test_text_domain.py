@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from text_tools import boolean_examples, choice_examples, tiny_text_config, tiny_tokenizer, write_bbh
@@ -16,6 +17,7 @@ from ttt_jax.decode.shared import common_lengths, decode_shared, read_tokens
 from ttt_jax.decode.views import make_views
 from ttt_jax.evaluate.records import task_files
 from ttt_jax.evaluate.summary import note
+from ttt_jax.model.cache import Cache, Prefix
 from ttt_jax.model.decoder import Decoder
 from ttt_jax.model.lora import init_adapter
 from ttt_jax.tasks.registry import get_domain
@@ -185,6 +187,30 @@ def test_reading_common_tokens_once_gives_the_answers_and_logprobs_of_reading_th
         assert [replace(c, logprob=0.0) for c in a] == [replace(c, logprob=0.0) for c in b]
         np.testing.assert_allclose([c.logprob for c in a], [c.logprob for c in b], atol=2e-4)
     assert len({c.tokens for of_query in shared for c in of_query}) > 1
+
+
+@pytest.mark.parametrize("window", [None, 5])
+def test_rows_see_as_much_of_a_shared_prefix_as_of_one_of_their_own(window):
+    """Rows of several lengths after a padded prefix; a window counts tokens, not slots."""
+    config = replace(tiny_text_config(TOKENIZER), sliding_window=window)
+    model, read, own = Decoder(config), 7, np.array([4, 2])
+    tokens = np.random.default_rng(0).integers(0, TOKENIZER.vocab_size, (2, read + 4)).astype(np.int32)
+    tokens[1, :read] = tokens[0, :read]
+
+    @jax.jit
+    def both(tokens):
+        params = {"params": model.init(jax.random.key(0), tokens)["params"]}
+        whole, _ = model.apply(params, tokens, method="hidden")
+        padded = jnp.pad(tokens[:1, :read], ((0, 0), (0, 3)))
+        _, cache = model.apply(params, padded, cache=Cache.empty(config, 1, read + 3, jnp.float32), method="hidden")
+        keys, values = jax.tree.map(lambda x: x[0], (cache.keys, cache.values))
+        cache = Cache.empty(config, 2, 4, jnp.float32).replace(prefix=Prefix(keys, values, jnp.asarray(read)))
+        positions = jnp.broadcast_to(read + jnp.arange(4)[None, :, None], (2, 4, 1))
+        return whole, model.apply(params, tokens[:, read:], positions, None, cache, method="hidden")[0]
+
+    whole, after = both(tokens)
+    for row, length in enumerate(own):
+        np.testing.assert_allclose(after[row, :length], whole[row, read : read + length], atol=2e-5)
 
 
 def test_common_tokens_are_counted_once_a_view(bbh):

@@ -171,7 +171,8 @@ class Solver:
         """Candidates and ranked answers of every task of a group under one arm."""
         views, tasks = self.config.decode.views, len(group.tasks)
         queries = [(i, of_query) for i, planned in enumerate(group.tasks) for of_query in planned.views]
-        trainable = stacked([of_task.trainable for of_task in adapted]) if adapted else None
+        trees = [of_task.trainable for of_task in adapted] or self.neutral(tasks)
+        trainable = stacked(trees) if trees else None
         detail = f"{len(queries)} queries x {views} views, {arm}, {group.prompt_length} tokens"
         with self.progress.stage("decode", detail, units=len(queries)):
             with self.clock.working("decode") as decoding:
@@ -202,6 +203,17 @@ class Solver:
             }
             answers.append(Answers(candidates[own], ranked[own], scores[own], seconds, tokens))
         return answers
+
+    def neutral(self, tasks: int) -> list[Any]:
+        """Adapters of zeros for in-context queries after shared prefixes, where the run has the adapted arm too.
+
+        The arms then share their programs, which take longer to compile than a
+        few thousand short answers take to write. None elsewhere: the base alone.
+        """
+        if not (self.domain.shared_prefix and ADAPTED in self.config.arms and self.config.adapt.trainable == "lora"):
+            return []
+        state = jax.eval_shape(self.adapter.start, self.base, np.zeros(1, np.uint32), np.zeros(1, np.int32))
+        return [jax.tree.map(lambda x: np.zeros(x.shape[1:], x.dtype), state.train.trainable)] * tasks
 
     def decode(self, slots: int, group: Group, arm: str, trainable: Any) -> list[list[Candidate]]:
         """The candidates of every query of a group, `slots` queries at a time."""

@@ -89,7 +89,7 @@ class Cache:
             return read
         order = jnp.cumsum(self.valid, axis=-1)
         own_order = self.prefix.length + jax.lax.dynamic_slice_in_dim(order, self.length, length, axis=-1)
-        return read & (own_order[:, :, None] - (slot + 1) < window)
+        return read & (own_order[:, :, None] - (slot + 1)[None, None] < window)
 
     def grow(self, slots: int) -> Cache:
         """The same cache with room for `slots` tokens. Leading axes before batch are allowed."""
