@@ -17,6 +17,7 @@ from ttt_jax.model.config import ModelConfig, RopeConfig
 from ttt_jax.model.decoder import Decoder
 from ttt_jax.model.io import ModelError, load_model, save_model
 from ttt_jax.model.lora import TARGETS, init_adapter, merge_adapter
+from ttt_jax.model.rope import norm_and_rotate, rope_table, rotate
 
 CONFIG = ModelConfig(
     vocab_size=16, hidden_size=32, intermediate_size=48, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=8,
@@ -117,6 +118,23 @@ def test_every_position_axis_counts_and_only_by_differences(axis):
     moved = POSITIONS.copy()
     moved[:, 6:, axis] += 5
     assert np.abs(logits(positions=moved)[:, 6:] - logits()[:, 6:]).max() > 1e-3
+
+
+def test_normalised_and_rotated_heads_have_the_gradients_of_the_two_steps():
+    x, dy = (jax.random.normal(jax.random.key(seed), (2, 12, 3, 8)) for seed in (0, 1))
+    scale = 1 + 0.3 * jax.random.normal(jax.random.key(2), (8,))
+    table = rope_table(CONFIG, POSITIONS)
+
+    def two_steps(x, scale):
+        normed = x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + 1e-5) * scale.reshape(1, 1, 1, -1)
+        return rotate(normed, table)
+
+    def outcome(f):
+        y, pull = jax.vjp(f, x, scale)
+        return y, pull(dy)
+
+    expected, got = jax.jit(lambda: (outcome(two_steps), outcome(lambda x, s: norm_and_rotate(x, s, table, 1e-5))))()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), expected, got)
 
 
 def test_positions_of_the_wrong_number_of_axes_are_refused():

@@ -22,7 +22,7 @@ from ttt_jax.model.config import ModelConfig
 from ttt_jax.model.head import token_logprobs
 from ttt_jax.model.linear import keep_products, project
 from ttt_jax.model.quantize import QuantisedKernel
-from ttt_jax.model.rope import rope_table, rotate
+from ttt_jax.model.rope import RopeTable, norm_and_rotate, rope_table, rotate
 from ttt_jax.runtime.mesh import rows
 
 # Below this vocabulary a one-hot matmul looks tokens up: its gradient is a
@@ -63,13 +63,15 @@ class Linear(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """Root-mean-square normalisation, computed in float32 (arXiv 1910.07467)."""
+    """Root-mean-square normalisation, computed in float32 (arXiv 1910.07467), of heads with the rotation after it."""
 
     eps: float
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, rope: RopeTable | None = None) -> jax.Array:
         scale = self.param("scale", nn.initializers.ones_init(), (x.shape[-1],), jnp.float32)
+        if rope is not None:
+            return norm_and_rotate(x, scale, rope, self.eps)
         x_f32 = x.astype(jnp.float32)
         normed = x_f32 * jax.lax.rsqrt(jnp.mean(x_f32 * x_f32, axis=-1, keepdims=True) + self.eps)
         return (normed * scale.astype(jnp.float32).reshape((1,) * (x.ndim - 1) + (-1,))).astype(x.dtype)
@@ -100,8 +102,9 @@ class Attention(nn.Module):
         k_BxLxKxE = self.k(x_BxLxD).reshape(B, L, c.num_kv_heads, c.head_dim)
         v_BxLxKxE = self.v(x_BxLxD).reshape(B, L, c.num_kv_heads, c.head_dim)
         if c.qk_norm:
-            q_BxLxHxE, k_BxLxKxE = self.q_norm(q_BxLxHxE), self.k_norm(k_BxLxKxE)
-        q_BxLxHxE, k_BxLxKxE = rotate(q_BxLxHxE, rope), rotate(k_BxLxKxE, rope)
+            q_BxLxHxE, k_BxLxKxE = self.q_norm(q_BxLxHxE, rope), self.k_norm(k_BxLxKxE, rope)
+        else:
+            q_BxLxHxE, k_BxLxKxE = rotate(q_BxLxHxE, rope), rotate(k_BxLxKxE, rope)
 
         if cache is None:
             out = causal_attention(q_BxLxHxE, k_BxLxKxE, v_BxLxKxE, segments, self.window, self.batch_axes)
