@@ -128,6 +128,8 @@ def test_the_candidates_of_all_seeds_together_are_an_arm_of_their_own(tmp_path):
     assert found["seconds_per_task"][f"{together}, first"] == pytest.approx({k: 2 * v for k, v in alone.items()})
     assert set(found["selection"]["adapted"]) == set(METHODS)
     table = results_table(out)
+    best = 100 * found["selection"]["adapted"]["product_of_experts"]["pass@2"]["value"]
+    assert "the same adapted candidates, ranked by: vote " in table and f"product of experts {best:.1f} (" in table
     assert f"| {together} |" in table and f"{together} - adapted: " in table
 
 

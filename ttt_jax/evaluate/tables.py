@@ -40,6 +40,14 @@ def results_table(path: Path) -> str:
     for name, spread in found.get("adaptation_seeds", {}).items():
         values = ", ".join(f"{100 * v:.1f}" for v in spread["values"])
         notes.append(f"{name} of {len(spread['values'])} adaptation seeds: {values} (sd {100 * spread['sd']:.1f}).")
+    for arm, methods in found.get("selection", {}).items():
+        by = ", ".join(
+            f"{name.replace('_', ' ')} {100 * row['pass@2']['value']:.1f}"
+            + (f" ({difference_text(row)})" if "difference" in row else "")
+            for name, row in methods.items()
+            if row["pass@2"]
+        )
+        notes.append(f"pass@2 of the same {arm.replace('_', '-')} candidates, ranked by: {by}.")
     return "\n".join(lines) + "\n\n" + "  \n".join(notes) + "\n"
 
 
