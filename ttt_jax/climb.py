@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import jax
 from rich.console import Console
 from rich.table import Table
 
@@ -24,6 +25,7 @@ from ttt_jax.evaluate.metrics import outcome
 from ttt_jax.model.io import load_model
 from ttt_jax.pipeline import Solver, solve
 from ttt_jax.run import OK, WRONG_OPTIONS, check_options, finish
+from ttt_jax.runtime import mesh
 from ttt_jax.runtime.compile_cache import enable_compile_cache
 from ttt_jax.runtime.compile_log import CompileLog
 from ttt_jax.runtime.device import compute_dtype
@@ -62,7 +64,9 @@ class ClimbConfig:
 
 
 def climb(config: RunConfig, options: ClimbConfig, command: str) -> int:
-    """Climbs every ladder with every arm; writes levels.json, and a run directory for each arm beside it.
+    """Climbs every ladder with every arm, on all devices of this process.
+
+    Writes levels.json, and a run directory for each arm beside it.
 
     Args:
       config: of the run; its `tasks` are those that the ladders make.
@@ -72,6 +76,17 @@ def climb(config: RunConfig, options: ClimbConfig, command: str) -> int:
     Returns:
       the exit status, as of `run`.
     """
+    try:
+        devices = mesh.local_mesh(config.mesh)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return WRONG_OPTIONS
+    with mesh.use(devices):
+        return _climb(config, options, command)
+
+
+def _climb(config: RunConfig, options: ClimbConfig, command: str) -> int:
+    """`climb`, on the mesh of the context."""
     began = time.perf_counter()
     enable_compile_cache()
     asked, reports = Interrupt(), {}
@@ -81,7 +96,9 @@ def climb(config: RunConfig, options: ClimbConfig, command: str) -> int:
             if slots == "auto":
                 raise ValueError(f"{name}: auto fits a run's slots to all of its tasks; a climb needs a number")
         ladders = {source: open_ladder(source) for source in options.ladders}
-        model, base, tokenizer = load_model(config.model, compute_dtype(config.dtype), quantize=config.quantize)
+        dtype = compute_dtype(config.dtype)
+        model, base, tokenizer = load_model(config.model, dtype, quantize=config.quantize, place=mesh.place())
+        mesh.check_model(jax.sharding.get_mesh(), model.config)
         domain = get_domain("reasoning").bind(tokenizer)
         first = [_own(ladder.make(ladder.levels[0], config.seed), source) for source, ladder in ladders.items()]
         check_options(config, domain, model, base, first)
@@ -137,7 +154,7 @@ def _climb_arm(
         tasks = [task for of in asked.values() for task in of]
         every |= {task.id: task for task in tasks}
         run_dir.save_tasks(every.values())
-        solve(solver, make_plan(tasks, domain, solver.config), run_dir)
+        solve(solver, make_plan(tasks, domain, solver.config, shards=mesh.shards_here()), run_dir)
         solver.leave_if_asked()
         for source, of in asked.items():
             stairs[source].tell([_right(run_dir, task, arm, domain) for task in of])

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ttt_jax.climb import ClimbConfig, climb
-from ttt_jax.config import RunConfig
+from ttt_jax.config import HostsConfig, RunConfig
 from ttt_jax.evaluate.compare import compare
 from ttt_jax.evaluate.intervals import proportion
 from ttt_jax.evaluate.measurement import equal_seconds
@@ -37,6 +37,8 @@ class EvaluateConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.hosts != HostsConfig():
+            raise ValueError("hosts: evaluate.py runs in one process; share tasks.domain reasoning out with ttt.py")
         if self.equal_seconds and len(self.arms) < 2:
             raise ValueError("equal_seconds: needs both arms, in_context and adapted")
 
