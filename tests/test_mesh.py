@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Runs on eight devices that XLA makes of one processor. For each mesh: the collectives of the programs, how
 # adaptation and decoding differ from one device, and where the first adapter lies.
 EIGHT = """
-import dataclasses, json
+import json, sys
 import jax, jax.numpy as jnp, numpy as np
 from ttt_jax.adapt.adapt import Adapter
 from ttt_jax.config import AdaptConfig, LoraConfig, MeshConfig
@@ -72,9 +72,12 @@ def run(devices):
         reading = prefill.lower(
             adapter.model, base, adapters, *mesh.put((prompts, keys)), rules=rules, slots=L + 4, longest=5
         ).compile()
-        said = generate(
-            adapter.model, base, adapters, prompts, TextSyntax(), stop_token=33, pad_token=0, max_new_tokens=5, chunk=4
-        )
+        said = None
+        if "decode" in sys.argv:
+            said = generate(
+                adapter.model, base, adapters, prompts, TextSyntax(),
+                stop_token=33, pad_token=0, max_new_tokens=5, chunk=4,
+            )
         return {
             "adapt": hlo.collective_traffic(program.as_text()),
             "prefill": hlo.collective_traffic(reading.as_text()),
@@ -84,41 +87,52 @@ def run(devices):
 
 _, expected, said = run(None)
 found = {}
-for sizes in ((8, 1, 1), (1, 8, 1), (2, 2, 2)):
-    about, got, on_mesh = run(mesh.make_mesh(MeshConfig(*sizes), jax.devices()))
+for sizes in sys.argv[1].split(","):
+    about, got, on_mesh = run(mesh.make_mesh(MeshConfig(*map(int, sizes.split("x"))), jax.devices()))
     leaves = zip(jax.tree.leaves(expected), jax.tree.leaves(got), strict=True)
     about["difference"] = max(float(np.abs(a - b).max()) for a, b in leaves)
-    about["tokens"] = bool((said.tokens == on_mesh.tokens).all())
-    about["logprobs"] = float(np.abs(said.logprobs - on_mesh.logprobs).max())
-    found["x".join(map(str, sizes))] = about
+    if said:
+        about["tokens"] = bool((said.tokens == on_mesh.tokens).all())
+        about["logprobs"] = float(np.abs(said.logprobs - on_mesh.logprobs).max())
+    found[sizes] = about
 print(json.dumps(found))
 """
 
 
-@pytest.fixture(scope="module")
-def eight() -> dict[str, dict]:
+def on_eight_devices(*arguments: str) -> dict[str, dict]:
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
         "PYTHONPATH": str(ROOT),
     }
-    done = subprocess.run([sys.executable, "-c", EIGHT], env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", EIGHT, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])
 
 
-class TestEightDevices:
-    def test_tasks_over_a_replicated_base_need_no_collective(self, eight) -> None:
-        assert eight["8x1x1"]["adapt"] == {}
-        assert eight["8x1x1"]["prefill"] == {}
+def test_tasks_over_a_replicated_base_need_no_collective_and_agree_with_one_device() -> None:
+    found = on_eight_devices("8x1x1")["8x1x1"]
+    assert found["adapt"] == {}
+    assert found["prefill"] == {}
+    assert found["difference"] < 1e-5
+    # Every device has the adapters of its own tasks, before and after.
+    assert found["spec"].startswith("P('task',") and found["kept"].startswith("P('task',")
+
+
+@pytest.mark.slow
+class TestSplitBases:
+    @pytest.fixture(scope="class")
+    def eight(self) -> dict[str, dict]:
+        return on_eight_devices("8x1x1,1x8x1,2x2x2", "decode")
 
     def test_a_base_that_is_split_is_gathered_and_activations_stay(self, eight) -> None:
         found = eight["1x8x1"]["adapt"]
-        # Of a layer's seven kernels, head and embedding: 32 x 32, 2 x 32 x 16, 32 x 32, 3 x 32 x 64, 2 x 32 x 32.
-        once = 4 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 64 + 2 * 32 * 32)
+        # The layer's seven kernels and the head, float32; those of a step's backward pass may be gathered again.
+        once = 4 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 64 + 32 * 32)
         assert set(found) == {"all-gather"}
-        assert once <= found["all-gather"]["bytes"] <= 2 * once
+        assert once <= found["all-gather"]["bytes"] <= 2.5 * once
 
     @pytest.mark.parametrize("sizes", ["8x1x1", "1x8x1", "2x2x2"])
     def test_eight_devices_agree_with_one(self, eight, sizes) -> None:
@@ -126,11 +140,10 @@ class TestEightDevices:
         assert eight[sizes]["logprobs"] < 1e-4
         assert eight[sizes]["tokens"]
 
-    @pytest.mark.parametrize("sizes", ["8x1x1", "1x8x1", "2x2x2"])
-    def test_every_device_keeps_adapters_of_its_own_tasks(self, eight, sizes) -> None:
-        expected = {"8x1x1": "task", "1x8x1": "fsdp", "2x2x2": "('task', 'fsdp')"}[sizes]
+    def test_tasks_lie_over_task_and_fsdp_together(self, eight) -> None:
         for when in ("spec", "kept"):
-            assert eight[sizes][when].startswith(f"P({expected!r}" if "(" not in expected else f"P({expected}")
+            assert eight["1x8x1"][when].startswith("P('fsdp',")
+            assert eight["2x2x2"][when].startswith("P(('task', 'fsdp'),")
 
 
 MESH = AbstractMesh((2, 2, 2), mesh.AXES)
@@ -195,7 +208,9 @@ def test_splash_attention_is_causal_attention(length, heads, head_dim, window, p
 
     def value_and_gradients(attend, **options):
         def loss(q, k, v):
-            return jnp.sum(attend(q, k, v, segments, window, **options) * jnp.cos(jnp.arange(head_dim)))
+            return jnp.sum(
+                attend(q, k, v, segments, window, **options) * jnp.cos(jnp.arange(head_dim))[None, None, None]
+            )
 
         return jax.value_and_grad(loss, argnums=(0, 1, 2))(q, k, v)
 
