@@ -18,12 +18,12 @@ from ttt_jax.runtime import hlo
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS, SLOTS = 4, 64
-# The shape of `arc-small` (configs/arc/small_pretrain.yaml): 25.7M parameters, a rope of three axes.
+# The shape of `arc-small` (configs/arc/small_pretrain.yaml), two of its eight layers: a rope of three axes.
 SMALL = {
     "vocab_size": 16,
     "hidden_size": 512,
     "intermediate_size": 1408,
-    "num_layers": 8,
+    "num_layers": 2,
     "num_heads": 8,
     "num_kv_heads": 8,
     "head_dim": 64,
@@ -87,13 +87,26 @@ class TestFourChips:
         (collective,) = programs["decode"]["collectives"]
         assert collective.startswith("all-reduce") and collective.endswith("[]"), collective
 
+    def test_layouts_are_reported_and_add_little_at_this_size(self, programs) -> None:
+        for name in ("adapt", "prefill", "decode"):
+            sizes = programs[name]["padding"]["arguments"]
+            assert sizes["bytes"] <= sizes["padded"] < 1.1 * sizes["bytes"]
+        # Keys and values of all layers: 2 tasks, 4 rows, 8 heads, 256 + 128 slots of 64, bfloat16.
+        cache = 2 * SMALL["num_layers"] * 2 * 4 * 8 * (256 + 128) * 64 * 2
+        assert programs["decode"]["padding"]["cache"]["bytes"] == cache
+
+    def test_the_least_time_is_below_what_the_compiler_counts(self, programs) -> None:
+        floor = programs["adapt"]["floor"]
+        assert 0 < floor["products"] <= floor["seconds"]
+        assert floor["seconds"] < 20 * programs["adapt"]["flops"] / 197e12
+
     def test_a_decoded_token_copies_no_cache(self, programs) -> None:
         written, copied = programs["decode"]["cache"]
         assert len(written) == 2 * SMALL["num_layers"]  # keys and values: these are the arrays that were looked for
         assert copied == []
 
     def test_a_step_costs_what_a_forward_pass_and_input_gradients_cost(self, programs) -> None:
-        parameters, tokens = 25.7e6, 2 * 2 * 256
+        parameters, tokens = SMALL["num_layers"] * (4 * 512 * 512 + 3 * 512 * 1408), 2 * 2 * 256
         # 4 operations a frozen parameter and token, and no more than half of that for adapters and attention.
         assert 4 < programs["adapt"]["flops"] / (parameters * tokens) < 8
 
@@ -133,6 +146,37 @@ def test_a_loop_mapped_over_tasks_is_seen_to_select_over_the_whole_cache() -> No
     mapped = jax.jit(jax.vmap(one_task), donate_argnums=0)
     text = mapped.lower(jnp.zeros((3, SLOTS, 8)), jnp.arange(3)).compile().as_text()
     assert hlo.loop_arrays(text, 3 * SLOTS * 8).copied
+
+
+def test_layouts_are_read_with_their_tiles() -> None:
+    text = (
+        "ENTRY %main.1 (x: bf16[4,100,64], y: f32[3], z: pred[5]) -> f32[3] {\n"
+        "  %x = bf16[4,100,64]{2,1,0:T(8,128)(2,1)} parameter(0), sharding={replicated}\n"
+        "  %y = f32[3]{0:T(128)} parameter(1)\n"
+        "  %z = pred[5]{0} parameter(2)\n"
+        "  ROOT %r = f32[3]{0:T(128)} negate(%y)\n"
+        "}\n"
+    )
+    x, y, z = hlo.arguments(text)
+    assert (x.shape, x.bytes, x.padded) == ((4, 100, 64), 4 * 100 * 64 * 2, 4 * 104 * 128 * 2)
+    assert (y.bytes, y.padded) == (12, 512)
+    assert (z.bytes, z.padded) == (5, 5)
+    # The same array with its slots along the lanes.
+    (turned,) = hlo.arrays("bf16[4,100,64]{1,2,0:T(8,128)(2,1)}")
+    assert turned.padded == 4 * 64 * 128 * 2
+
+
+def test_attributes_with_lines_of_their_own_do_not_end_a_computation() -> None:
+    text = (
+        "%body.1 (x: f32[8]) -> f32[64] {\n"
+        "  %x = f32[8]{0} parameter(0)\n"
+        '  %k = f32[8]{0} custom-call(%x), backend_config={"metadata": "\n'
+        '"}\n'
+        "}, more\n"
+        "  ROOT %g = f32[64]{0} all-gather(%k), dimensions={0}\n"
+        "}\n"
+    )
+    assert hlo.collective_traffic(text) == {"all-gather": {"count": 1, "bytes": 256}}
 
 
 def test_collectives_are_counted_with_their_shapes() -> None:
