@@ -6,6 +6,7 @@ import json
 import re
 import runpy
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def model(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def folder(tmp_path, model, monkeypatch) -> Path:
+def folder(tmp_path, model, monkeypatch) -> Iterator[Path]:
     """Where a reader stands: a checkout, a model, the file of text_tasks.md and a directory of BIG-Bench Hard."""
     for name in ("scripts", "configs"):
         (tmp_path / name).symlink_to(ROOT / name)

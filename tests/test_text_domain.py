@@ -204,7 +204,7 @@ def test_rows_see_as_much_of_a_shared_prefix_as_of_one_of_their_own(window):
         padded = jnp.pad(tokens[:1, :read], ((0, 0), (0, 3)))
         _, cache = model.apply(params, padded, cache=Cache.empty(config, 1, read + 3, jnp.float32), method="hidden")
         keys, values = jax.tree.map(lambda x: x[0], (cache.keys, cache.values))
-        cache = Cache.empty(config, 2, 4, jnp.float32).replace(prefix=Prefix(keys, values, jnp.asarray(read)))
+        cache = replace(Cache.empty(config, 2, 4, jnp.float32), prefix=Prefix(keys, values, jnp.asarray(read)))
         positions = jnp.broadcast_to(read + jnp.arange(4)[None, :, None], (2, 4, 1))
         return whole, model.apply(params, tokens[:, read:], positions, None, cache, method="hidden")[0]
 

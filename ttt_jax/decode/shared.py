@@ -24,7 +24,7 @@ from jaxtyping import Array, UInt32
 
 from ttt_jax.config import DecodeConfig
 from ttt_jax.decode.candidate import Candidate
-from ttt_jax.decode.candidates import candidates_of, row_keys, take_slots
+from ttt_jax.decode.candidates import candidates_of, row_keys, side_by_side, take_slots
 from ttt_jax.decode.generate import DecodeState, Generated, Prompts, Rules, begin, finish
 from ttt_jax.decode.params import cast, variables
 from ttt_jax.decode.sampling import Sampling
@@ -97,9 +97,9 @@ def decode_shared(
     ]
     # One prefix length for all, and a power of two rows, so that few shapes are compiled.
     P = _bucket(max(view.common for view in views), lengths)
-    most = max(len(view.rows) for view in views)
-    R = min(1 << (most - 1).bit_length(), config.slots * config.views)
-    T = whole(max(1, config.slots * config.views // R))
+    most, room_for = max(len(view.rows) for view in views), side_by_side(config) * config.views
+    R = min(1 << (most - 1).bit_length(), room_for)
+    T = whole(max(1, room_for // R))
     by_length: dict[int, list[SharedView]] = defaultdict(list)
     for view in views:
         by_length[_bucket(view.own, lengths)].append(view)
@@ -207,7 +207,7 @@ def read_suffixes(
 
     def read(of_task, of_view, tokens, positions, last):
         """A block of rows of one view."""
-        cache = Cache.empty(c, block, L, model.dtype).replace(prefix=of_view)
+        cache = replace(Cache.empty(c, block, L, model.dtype), prefix=of_view)
         collections = variables(base, of_task)
         hidden, cache = model.apply(collections, tokens, positions, None, cache, method="hidden")
         hidden = jnp.take_along_axis(hidden, last[:, None, None], axis=1)
