@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 import pytest
-from e2e_tools import small_run, write_model, write_tasks
+from e2e_tools import small_run, with_options, write_model, write_tasks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -44,7 +44,7 @@ def test_the_most_slots_that_fit_are_found_with_few_measurements(fixed, each, mo
 def config(tmp_path_factory):
     folder = tmp_path_factory.mktemp("programs")
     model, tasks = write_model(folder / "model"), write_tasks(folder / "tasks", ["a", "b", "c"])
-    return small_run(folder / "run", model, tasks)
+    return small_run(folder / "run", model, tasks, arms=("adapted",))
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,10 @@ def programs(config) -> Programs:
     return Programs(Solver(model, base, domain, config, CompileLog(), Progress(0)).adapter, domain, config)
 
 
+@pytest.mark.slow
 def test_auto_takes_the_most_slots_that_the_memory_holds(config, programs):
     three = size_of(programs.adapt(3, 128))
-    config = small_run(config.run_dir, config.model, config.tasks.path, adapt__slots="auto")
+    config = with_options(config, adapt__slots="auto")
     auto = Programs(programs.adapter, programs.domain, config)
     tasks = load(config)[3].tasks
     assert {pool.slots for pool in planned(auto, tasks, 1 << 40).pools} == {3}, "not more than there are tasks"
@@ -89,7 +90,7 @@ def test_a_dry_run_names_every_program_and_what_does_not_fit_and_writes_nothing(
     out = capsys.readouterr().out
     for said in (
         "adapt 2 x 2 x 128",
-        "read 2 x 6 x 128, in_context",
+        "read 2 x 6 x 128, adapted",
         "write 16 tokens after 128, adapted",
         "compilations",
     ):
@@ -108,7 +109,7 @@ def test_the_expected_time_follows_measured_rates(config, tmp_path):
     )
     assert "not known" in dry.expected_time(plan, config, tmp_path)
     trained = sum(job.examples.max_length for pool in plan.pools for job in pool.jobs) * 8 * 2
-    read = sum(len(v.prompt) for g in plan.groups for t in g.tasks for views in t.views for v in views) * 2
+    read = sum(len(v.prompt) for g in plan.groups for t in g.tasks for views in t.views for v in views)
     measured = {
         "model": config.model, "device": {"kind": device},
         "tokens": {"adapt": trained // 2, "prompt": read * 2, "decode": read},

@@ -149,7 +149,7 @@ class Adapter:
                     else:
                         on_chunk(units, note)
                         if leave():
-                            self._leave(state, running, leaving, partial)
+                            self._leave(flight.out[0], running, leaving, partial)
                         continue
                     # Outside the handler, so that the traceback no longer holds on to device arrays.
                     waiting.extendleft(course.job for course in reversed(running) if course)
@@ -177,7 +177,7 @@ class Adapter:
                 running[slot], entering[slot] = Course(job, **(found or {})), job.id
         if state is not None and not any(entering):
             return state
-        fresh = self.initial_state(entering)
+        fresh: Any = self.initial_state(entering)
         for slot, train in kept.items():
             one = flax.serialization.from_state_dict(fresh.train, train)
             fresh = fresh.replace(train=_put(fresh.train, one, np.int32(slot)))
@@ -201,7 +201,7 @@ class Adapter:
         self.slot_steps += len(running) * self.config.chunk
         return self.clock.send("adapt", program, lambda out: out[1])
 
-    def _questions(self, running: Sequence[Course | None], length: int) -> dict[str, np.ndarray]:
+    def _questions(self, running: Sequence[Course | None], length: int) -> dict[str, Any]:
         """The held-out sequences of the slots, their last output weighing 1; nothing does where there is none."""
         axes = self.model.config.rope.axes
         tokens = np.full((len(running), length), self.pad_token, np.int32)

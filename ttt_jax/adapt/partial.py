@@ -32,7 +32,8 @@ class PartialFolder:
     def load(self, name: str) -> dict[str, Any] | None:
         """What was saved under a name, None where nothing was."""
         file = self._file(name)
-        return flax.serialization.msgpack_restore(file.read_bytes()) if file.exists() else None
+        content: Any = flax.serialization.msgpack_restore(file.read_bytes()) if file.exists() else None
+        return content
 
     def remove(self, name: str) -> None:
         """Removes what was saved under a name, and the folder with the last of it."""
