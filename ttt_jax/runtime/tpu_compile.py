@@ -100,8 +100,9 @@ class Program:
       collectives: `operation type[shape]` -> how many the program holds.
       traffic: kind of collective -> {"count", "bytes"} of one step or token.
       cache: what its loop does with whole cache arrays; None where it has no such loop.
-      padding: {"arguments": {"bytes", "padded"}, "cache": ...}: what the tiles of
-        the layouts add to the arguments, and to the key-value cache among them.
+      padding: {"arguments": {"bytes", "padded"}, "cache": ..., "cache in the loop": ...}:
+        what the tiles of the layouts add to the arguments, to the key-value cache
+        among them, and to the same where the decoding loop writes it.
       floor: seconds that a step or a token takes at least at the speeds of the
         data sheet: {"products", "state", "links", "seconds"}; see `floor_of`.
     """
@@ -192,7 +193,7 @@ def describe(program: Program, topology: str) -> str:
     ]
     for what, size in program.padding.items():
         added = size["padded"] / max(1, size["bytes"]) - 1
-        lines.append(f"  layouts add    {added:.1%} to the {what}' {size['bytes'] / 2**30:.2f} GiB")
+        lines.append(f"  layouts add    {added:.1%} to {size['bytes'] / 2**30:.2f} GiB of {what}")
     if program.cache is not None:
         written, copied = map(len, program.cache)
         lines.append(f"  cache          {written} arrays written in place for a token, {copied or 'none'} copied")
@@ -330,9 +331,13 @@ def _describe(
     if sizes["total"] > chip.memory * 2**30:
         raise DoesNotFit(f"{name}: needs {sizes['total'] / 2**30:.2f} GiB of {chip.memory}")
     text = compiled.as_text()
-    given = {"arguments": hlo.arguments(text)}
+    given, loop = {"arguments": hlo.arguments(text)}, None
     if cache is not None:
         given["cache"] = [array for array in given["arguments"] if array.shape == cache]
+        # In the loop it may lie otherwise: then it is there twice.
+        loop = hlo.loop_arrays(text, math.prod(cache))
+        results = (hlo.arrays(instruction.partition(" = ")[2]) for instruction in loop.written)
+        given["cache in the loop"] = [array for found in results for array in found if array.shape == cache]
     traffic = hlo.collective_traffic(text)
     return Program(
         name=name,
@@ -342,7 +347,7 @@ def _describe(
         flops=float(compiled.cost_analysis().get("flops", 0.0)),
         collectives=hlo.collectives(text),
         traffic=traffic,
-        cache=None if cache is None else hlo.loop_arrays(text, math.prod(cache)),
+        cache=loop,
         padding={
             what: {"bytes": sum(a.bytes for a in arrays), "padded": sum(a.padded for a in arrays)}
             for what, arrays in given.items()
