@@ -16,6 +16,8 @@ from safetensors.numpy import load_file
 from text_tools import boolean_examples, choice_examples, write_bbh
 
 GUIDES = {path.stem: path.read_text() for path in sorted((ROOT / "docs" / "guides").glob("*.md"))}
+ELSEWHERE = ("tpu",)
+"""Pages whose commands need hardware, or minutes of compiling; what they call is tested where it lives."""
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 NAMED = re.compile(r"# (\w+\.py)\n")
 
@@ -135,7 +137,7 @@ def test_the_guide_to_big_bench_hard_measures_and_makes_its_table(folder, monkey
 
 def test_every_guide_is_followed_by_a_test():
     source = Path(__file__).read_text()
-    assert [name for name in GUIDES if f'follow("{name}"' not in source] == []
+    assert [name for name in GUIDES if name not in ELSEWHERE and f'follow("{name}"' not in source] == []
 
 
 def journal_answers(run_dir: Path) -> dict:
