@@ -19,6 +19,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 os.environ.update(
     {
@@ -134,9 +135,16 @@ class Record:
             "versions": versions(),
             "optimisation_effort": os.environ["JAX_EXEC_TIME_OPTIMIZATION_EFFORT"],
             "seconds": round(time.perf_counter() - self.began),
-            "programs": [dataclasses.asdict(p) for p in self.programs],
+            "programs": [figures(p) for p in self.programs],
         }
         write_json(file, {**cases, config.case or config.topology: case}, indent=2)
+
+
+def figures(program: Program) -> dict[str, Any]:
+    """A program as the file has it: of the arrays that its loop writes in place the number, of copies the text."""
+    cache = program.cache
+    found = None if cache is None else {"written": len(cache.written), "copied": cache.copied}
+    return {**dataclasses.asdict(program), "cache": found}
 
 
 def writing(config: CompileConfig, path: Path) -> Writing:
