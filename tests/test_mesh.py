@@ -121,12 +121,14 @@ def test_tasks_over_a_replicated_base_need_no_collective_and_agree_with_one_devi
     assert found["spec"].startswith("P('task',") and found["kept"].startswith("P('task',")
 
 
+@pytest.fixture(scope="module")
+def eight() -> dict[str, dict]:
+    """Adaptation and decoding on three meshes."""
+    return on_eight_devices("8x1x1,1x8x1,2x2x2", "decode")
+
+
 @pytest.mark.slow
 class TestSplitBases:
-    @pytest.fixture(scope="class")
-    def eight(self) -> dict[str, dict]:
-        return on_eight_devices("8x1x1,1x8x1,2x2x2", "decode")
-
     def test_a_base_that_is_split_is_gathered_and_activations_stay(self, eight) -> None:
         found = eight["1x8x1"]["adapt"]
         # The layer's seven kernels and the head, float32; those of a step's backward pass may be gathered again.

@@ -59,7 +59,7 @@ def local_mesh(config: MeshConfig) -> Mesh | None:
     return None if mesh.size == 1 else mesh
 
 
-def make_mesh(config: MeshConfig, devices: Sequence[jax.Device]) -> Mesh:
+def make_mesh(config: MeshConfig, devices: Sequence[Any]) -> Mesh:
     """A mesh of some devices, laid out so that those of a `tensor` group, then of an `fsdp` group, are neighbours.
 
     Raises:
@@ -199,7 +199,8 @@ def stack_spec(path: Sequence[str], shape: Sequence[int], mesh: Any) -> Partitio
     ends like one of its arrays; keys and values are split by head; anything
     else is split over tasks alone.
     """
-    return _resolve(("task", *_logical(path, len(shape) - 1)), shape, mesh) if shape else PartitionSpec()
+    axes = ("task", *_logical(path, len(shape) - 1)) if shape else ()
+    return _resolve(axes, shape, mesh)
 
 
 def _spec(path: Any, shape: Sequence[int], mesh: Any, stacked: bool) -> PartitionSpec:
@@ -244,7 +245,7 @@ def _resolve(axes: Sequence[str | None], shape: Sequence[int], mesh: Any) -> Par
         wanted = tuple(name for name in RULES[axis] if name not in taken and mesh.shape[name] > 1)
         if wanted and size % math.prod(mesh.shape[name] for name in wanted) == 0:
             taken.update(wanted)
-            spec.append(wanted if len(wanted) > 1 else wanted[0])
+            spec.append(wanted if len(wanted) > 1 else next(iter(wanted)))
         else:
             spec.append(None)
     return PartitionSpec(*spec)

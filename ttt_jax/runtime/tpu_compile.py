@@ -63,9 +63,14 @@ CHIPS = {
 class Writing(Protocol):
     """What compiling asks of a `Domain`."""
 
-    position_axes: int
-    pad_token: int
-    max_answer_tokens: int
+    @property
+    def position_axes(self) -> int: ...
+
+    @property
+    def pad_token(self) -> int: ...
+
+    @property
+    def max_answer_tokens(self) -> int: ...
 
     @property
     def stop_tokens(self) -> tuple[int, ...]: ...
@@ -230,7 +235,7 @@ def floor_of(work: counts.Work, share: float, chip: Chip, traffic: dict[str, dic
 
 
 def _adaptation(model, base, domain: Writing, config: RunConfig, mesh: Mesh, length: int, chip: Chip) -> Program:
-    adapt, tasks = config.adapt, config.adapt.slots * task_shards(mesh)
+    adapt, tasks = config.adapt, int(config.adapt.slots) * task_shards(mesh)
     adapter = Adapter(model, base, adapt, config.seed, domain.pad_token)
     state = jax.eval_shape(adapter.start, base, np.zeros(tasks, np.uint32), np.zeros(tasks, np.int32))
     shape = (tasks, adapt.chunk, adapt.batch_size, length)
@@ -249,7 +254,7 @@ def _adaptation(model, base, domain: Writing, config: RunConfig, mesh: Mesh, len
 
 
 def _decode_inputs(model, base, domain: Writing, config: RunConfig, mesh: Mesh, length: int):
-    decode, tasks = config.decode, config.decode.slots * task_shards(mesh)
+    decode, tasks = config.decode, int(config.decode.slots) * task_shards(mesh)
     rows = decode.views * decode.samples
     longest = decode.max_new_tokens or domain.max_answer_tokens
     rules = Rules(
@@ -290,7 +295,7 @@ def _decoding(model, base, domain: Writing, config: RunConfig, mesh: Mesh, lengt
     work = counts.decoding(c, config.adapt.lora, tasks, rows)
     # The cache as it stands when half of the room for an answer is used.
     cached = counts.decoding_bytes(c, None, tasks, rows, (length + slots) / 2).cache
-    cache = (config.decode.slots, rows, c.num_kv_heads // mesh.shape["tensor"], slots, c.head_dim)
+    cache = (int(config.decode.slots), rows, c.num_kv_heads // mesh.shape["tensor"], slots, c.head_dim)
     name = f"decode, {rows} rows, cache of {slots}"
     return _describe(name, tasks, lowered, replace(work, state_bytes=cached), mesh, chip, cache)
 
