@@ -1,4 +1,4 @@
-"""Measuring BIG-Bench Hard: arms in order, within a budget, resumable by the file alone; schedules on demonstrations."""
+"""Measuring BIG-Bench Hard: arms in order, within a budget, resumable by the file; schedules on demonstrations."""
 
 from __future__ import annotations
 

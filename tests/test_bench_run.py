@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -107,10 +108,17 @@ def test_own_shapes_are_scaled_up_to_the_whole_step() -> None:
 
 
 def test_a_product_too_large_to_make_is_timed_in_part_and_scaled(monkeypatch) -> None:
+    def a_microsecond_a_row(call, calls):
+        made.append([len(product) for product in call()])
+        return SimpleNamespace(seconds=1e-6 * sum(made[-1]))
+
+    made: list[list[int]] = []
+    monkeypatch.setattr(ceilings, "_seconds", a_microsecond_a_row)
     shape = Matmul("x", rows=1 << 16, inner=64, columns=64)
     whole = time_matmul(shape, jnp.float32)
     monkeypatch.setattr(ceilings, "_MOST_ELEMENTS", 1 << 18)
-    assert time_matmul(shape, jnp.float32) == pytest.approx(whole, rel=0.9)  # unscaled, a sixteenth
+    assert time_matmul(shape, jnp.float32) == pytest.approx(whole)
+    assert [set(rows) for rows in made] == [{1 << 16}, {1 << 12}]
 
 
 def test_random_parameters_have_the_shape_and_scale_of_fresh_ones() -> None:

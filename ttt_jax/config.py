@@ -141,7 +141,7 @@ class AdaptConfig:
     stop_chunks: int = 1
     stop_demo: bool = False
     """Keep one demonstration out of training; a task stops early once it writes every token of its output right
-    (with `stop_loss`: once both say so). Tasks of one or two demonstrations train on all of them, to their last step."""
+    (with `stop_loss`: once both say so). Tasks of one or two demonstrations train on all, to their last step."""
     remat: Remat = "nothing"
     """What the backward pass computes again instead of keeping it, to save memory. `products`: what lies between
     matrix products (their results and attention are kept). `full`: each layer, from its input."""
