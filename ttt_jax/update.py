@@ -53,7 +53,7 @@ def make_update(loss: Loss, tx: optax.GradientTransformation, model: Any) -> Upd
         value_and_grad = jax.value_and_grad(loss, has_aux=True)
         (_, metrics), grads = value_and_grad(state.trainable, frozen, batch, model)
         updates, opt_state = tx.update(grads, state.opt_state, state.trainable)
-        trainable = optax.apply_updates(state.trainable, updates)
+        trainable: Any = optax.apply_updates(state.trainable, updates)
         norms = {"grad_norm": optax.tree.norm(grads), "update_norm": optax.tree.norm(updates)}
         return TrainState(trainable, opt_state, state.step + 1), {**metrics, **norms}
 

@@ -101,7 +101,7 @@ def bench_case(
     adapter = Adapter(model, base, adapt, config.seed, pad_token=0)
     batches = random_batches(model, adapt, length, config.loss_share, config.seed)
     try:
-        state = adapter.initial_state([str(i) for i in range(adapt.slots)])
+        state = adapter.initial_state([str(i) for i in range(int(adapt.slots))])
         program = compile_program(adapter.chunk, state, adapter.frozen, batches)
         case |= {"compile_seconds": program.seconds, "memory": program.memory}
         if reason := does_not_fit(program.memory):
@@ -132,7 +132,7 @@ def bench_case(
     state_bytes = 2.0 * counts.tree_bytes(held["state"].train) + counts.tree_bytes(base)
     state_bytes += counts.tree_bytes(batches) / adapt.chunk
     work = counts.adaptation(
-        model.config, adapt.lora, adapt.slots, adapt.batch_size, length, config.loss_share, state_bytes
+        model.config, adapt.lora, int(adapt.slots), adapt.batch_size, length, config.loss_share, state_bytes
     )
     seconds = timing.seconds / adapt.chunk
     itemsize = jnp.dtype(model.dtype).itemsize
@@ -173,7 +173,7 @@ def random_batches(
     model: Decoder, adapt: AdaptConfig, length: int, loss_share: float, seed: int
 ) -> dict[str, jax.Array]:
     """Batches of one chunk, [slots, chunk, batch_size, ...], on the device."""
-    shape = (adapt.slots, adapt.chunk, adapt.batch_size, length)
+    shape = (int(adapt.slots), adapt.chunk, adapt.batch_size, length)
     tokens, carries = jax.random.split(jax.random.key(seed))
     return {
         "tokens": jax.random.randint(tokens, shape, 0, model.config.vocab_size, jnp.int32),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from ttt_jax.config import LoraConfig, Remat
 from ttt_jax.model.config import ModelConfig, RopeConfig
-from ttt_jax.train.config import TrainConfig
+from ttt_jax.train.config import small_decoder
 
 ALL_LINEAR = ("q", "k", "v", "o", "gate", "up", "down")
 
@@ -28,7 +28,7 @@ class Preset:
 
 PRESETS: dict[str, Preset] = {
     "arc-small": Preset(
-        TrainConfig().model, LoraConfig(rank=64, alpha=64.0, targets=ALL_LINEAR),
+        small_decoder(), LoraConfig(rank=64, alpha=64.0, targets=ALL_LINEAR),
         tasks=20, batch_size=4, lengths=(1024, 2048), remat=("nothing",),
     ),
     "llama-1b": Preset(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import flax.struct
@@ -64,7 +65,7 @@ class Cache:
 
     def with_prompt_lengths(self, lengths: Int[Array, " batch"]) -> Cache:
         """After reading right-padded prompts: only the first `lengths[i]` slots of row i are valid."""
-        return self.replace(valid=jnp.arange(self.slots)[None] < lengths[:, None])
+        return replace(self, valid=jnp.arange(self.slots)[None] < lengths[:, None])
 
     def mask(self, length: int, window: int | None = None) -> Bool[Array, "batch length slots"]:
         """What the `length` tokens just written (and marked valid) at `self.length` may attend to.
@@ -98,7 +99,8 @@ class Cache:
         def pad(x: jax.Array, axis: int) -> jax.Array:
             return jnp.pad(x, [(0, extra if i == x.ndim + axis else 0) for i in range(x.ndim)])
 
-        return self.replace(
+        return replace(
+            self,
             keys=tuple(pad(k, -2) for k in self.keys),
             values=tuple(pad(v, -2) for v in self.values),
             valid=pad(self.valid, -1),

@@ -8,6 +8,7 @@ tasks x batch x length; only adapter and attention products are batched.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import flax.linen as nn
@@ -110,15 +111,16 @@ class Attention(nn.Module):
             out = causal_attention(q_BxLxHxE, k_BxLxKxE, v_BxLxKxE, segments, self.window, self.batch_axes)
         else:
             start = (0, 0, cache.length, 0)
-            layer_cache = tuple(
+            keys, values = (
                 jax.lax.dynamic_update_slice(old, new.swapaxes(1, 2).astype(old.dtype), start)
                 for old, new in zip(layer_cache, (k_BxLxKxE, v_BxLxKxE), strict=True)
             )
+            layer_cache = (keys, values)
             if isinstance(cache.length, int) and cache.length == 0 and prefix is None:
                 out = causal_attention(q_BxLxHxE, k_BxLxKxE, v_BxLxKxE, window=self.window)
             else:
                 shared = None if prefix is None else (*prefix, cache.prefix_mask(L, self.window))
-                out = cached_attention(q_BxLxHxE, *layer_cache, cache.mask(L, self.window), shared)
+                out = cached_attention(q_BxLxHxE, keys, values, cache.mask(L, self.window), shared)
         return self.o(out.reshape(B, L, c.num_heads * c.head_dim)), layer_cache
 
 
@@ -226,7 +228,7 @@ class Decoder(nn.Module):
         if cache is not None:
             slot = jnp.arange(cache.slots)
             new = (slot >= cache.length) & (slot < cache.length + L)
-            cache = cache.replace(valid=cache.valid | new[None])
+            cache = replace(cache, valid=cache.valid | new[None])
         layer_caches = []
         for i, layer in enumerate(self.layers):
             layer_cache = None if cache is None else (cache.keys[i], cache.values[i])
@@ -236,7 +238,7 @@ class Decoder(nn.Module):
             layer_caches.append(layer_cache)
         if cache is not None:
             keys, values = zip(*layer_caches, strict=True)
-            cache = cache.replace(keys=keys, values=values, length=jnp.asarray(cache.length + L, jnp.int32))
+            cache = replace(cache, keys=keys, values=values, length=jnp.asarray(cache.length + L, jnp.int32))
         return self.final_norm(x_BxLxD), cache
 
     def _head_weights(self) -> dict[str, Any]:

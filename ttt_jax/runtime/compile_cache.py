@@ -14,7 +14,7 @@ def enable_compile_cache() -> None:
     Not on a CPU: programs compiled for one processor may not run on another
     that shares the home directory.
     """
-    if jax.default_backend() == "cpu" or jax.config.jax_compilation_cache_dir:
+    if jax.default_backend() == "cpu" or jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
         return
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ttt_jax" / "xla"
     jax.config.update("jax_compilation_cache_dir", str(cache))

@@ -128,7 +128,8 @@ class EvalConfig:
     length: int = 2048
 
 
-def _small_decoder() -> ModelConfig:
+def small_decoder() -> ModelConfig:
+    """The shape of `arc-small`: 25.7M parameters."""
     return ModelConfig(
         vocab_size=16,
         hidden_size=512,
@@ -171,7 +172,7 @@ class TrainConfig:
     """Checkpoints kept."""
     log_every: int = 20
     """Steps that a line of progress and metrics averages over."""
-    model: ModelConfig | None = field(default_factory=_small_decoder)
+    model: ModelConfig | None = field(default_factory=small_decoder)
     """None: that of `init_from`."""
     data: ReArcConfig = field(default_factory=ReArcConfig)
     """re-arc tasks, where there are no `traces`."""
