@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -88,6 +89,27 @@ def test_a_spent_budget_leaves_out_the_last_runs_and_keeps_the_first(calls, tmp_
     assert measure(RunConfig(run_dir=str(tmp_path / "r")), run, out, 3, 1500.0, "c") == 0
     assert len(made) == 1 and set(json.loads(out.read_text())["runs"]) == {"first"}
     assert "left out: equal_seconds, seed1, seed2" in capsys.readouterr().out
+
+
+def test_a_spent_budget_loses_nothing_that_later_runs_have_in_the_file(calls, tmp_path, monkeypatch):
+    made, run = calls
+    out = tmp_path / "out.json"
+    measure(RunConfig(run_dir=str(tmp_path / "r")), run, out, 3, 1e9, "c")
+    before = json.loads(out.read_text())["runs"]
+    changed = json.loads(out.read_text())
+    del changed["runs"]["equal_seconds"]
+    out.write_text(json.dumps(changed))
+    clock(monkeypatch, 1000.0)
+    assert measure(RunConfig(run_dir=str(tmp_path / "q")), run, out, 3, 500.0, "c") == 0
+    assert len(made) == 4
+    after = json.loads(out.read_text())["runs"]
+    assert after == {name: of for name, of in before.items() if name != "equal_seconds"}
+
+
+def test_a_budget_too_short_to_load_says_so(capfd):
+    with pytest.raises(SystemExit) as left, runs.stopped_after(0.05):
+        time.sleep(5)
+    assert left.value.code == 143 and "before the run began" in capfd.readouterr().err
 
 
 def test_it_goes_on_with_the_file_alone_and_makes_no_run_twice(calls, tmp_path, monkeypatch):

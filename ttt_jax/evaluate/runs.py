@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -55,6 +56,12 @@ def finish_runs(
     began = time.monotonic()
     known: Runs = json.loads(out.read_text())["runs"] if out.exists() else {}
     found: Runs = {}
+
+    def save(found: Runs) -> None:
+        # What later runs have in the file already stays there until it is their turn.
+        later = {name: known[name] for name in names if name in known and name not in found}
+        write_json(out, {**summarise(found), "runs": {**found, **later}}, indent=1)
+
     for i, name in enumerate(names):
         config = configure(name, found)
         record = recorded(config)
@@ -72,11 +79,9 @@ def finish_runs(
         if status not in FINISHED or not metrics.exists():
             return status
         found[name] = {"config": record, **json.loads(metrics.read_text()), **finished(config)}
-        # What later runs have in the file already stays there until it is their turn.
-        kept = {later: known[later] for later in names[i + 1 :] if later in known}
-        write_json(out, {**summarise(found), "runs": {**found, **kept}}, indent=1)
+        save(found)
     if found:
-        write_json(out, {**summarise(found), "runs": found}, indent=1)
+        save(found)
         print(f"wrote {out}")
     return 0
 
@@ -105,15 +110,27 @@ def agree(earlier: Any, now: Any) -> bool:
 
 
 class stopped_after:
-    """Sends this process SIGTERM once the block has taken so many seconds."""
+    """Sends this process SIGTERM once the block has taken so many seconds.
+
+    Before a run is there to catch it, that ends the process with a line that says so, and status 143.
+    """
 
     def __init__(self, seconds: float):
         # threading's timers hold no more than this.
         self._timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), os.kill, (os.getpid(), signal.SIGTERM))
 
     def __enter__(self) -> None:
+        self._before = signal.getsignal(signal.SIGTERM)
+        if self._before is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, _leave)  # a run puts its own handler in this one's place
         self._timer.daemon = True
         self._timer.start()
 
     def __exit__(self, *_: object) -> None:
         self._timer.cancel()
+        signal.signal(signal.SIGTERM, self._before)
+
+
+def _leave(number: int, frame: object) -> None:
+    print("stopped before the run began: it needs more seconds to load", file=sys.stderr)
+    sys.exit(128 + number)
