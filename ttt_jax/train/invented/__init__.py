@@ -1,0 +1,1 @@
+"""Rules invented from general principles, each drawn with its parameters: scenes of objects, patterns, movement."""
