@@ -61,7 +61,7 @@ def test_seeds_and_steps_give_different_batches():
 
 
 def test_rows_are_the_encoding_of_their_pairs_with_a_role_for_every_token():
-    batch = make_batch(SMALL, 0, 0)
+    batch = make_rows(SMALL, training_ids(), 256, 8, ("test", 0))
     for row in range(len(batch.tokens)):
         pairs = pairs_of(batch, row)
         assert SMALL.min_pairs <= len(pairs) <= SMALL.max_pairs
@@ -76,6 +76,20 @@ def test_rows_are_the_encoding_of_their_pairs_with_a_role_for_every_token():
         expected[0] = NO_LOSS
         assert np.array_equal(expected, batch.roles[row, :n])
         assert (batch.roles[row, n:] == NO_LOSS).all() and (batch.tokens[row, n:] == PAD).all()
+
+
+def test_a_row_that_takes_a_pair_too_many_is_the_beginning_of_a_sequence_and_full():
+    config = dataclasses.replace(SMALL, max_pairs=50)
+    batch = make_rows(config, training_ids(), 256, 16, ("test", 0), cut=True)
+    full = (batch.tokens != PAD).all(axis=1)
+    assert full.sum() >= 12 and batch.real_tokens == np.sum(batch.tokens != PAD)
+    for row in np.flatnonzero(full):
+        tokens = batch.tokens[row]
+        assert np.sum(tokens == END) >= config.min_pairs - 1  # the order of pairs may have put a long one last
+        assert set(batch.roles[row][np.flatnonzero(tokens == END)]) <= {FIRST_OUTPUT, MIDDLE_OUTPUT, LAST_OUTPUT}
+        first = np.flatnonzero(tokens == END)[0]
+        whole = pairs_of(dataclasses.replace(batch, tokens=np.where(np.arange(256) > first, PAD, batch.tokens)), row)
+        assert len(whole) == 1
 
 
 def test_rows_that_share_pairs_show_them_under_other_transforms():

@@ -26,6 +26,8 @@ Place = Callable[[str, tuple[int, ...]], jax.sharding.Sharding]
 WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 # Bytes of a file that are read at once.
 CHUNK = 64 << 20
+SCALES = "_scales"
+"""What follows a kernel's name in the name of its scales, in an int8 file."""
 
 
 class TensorSource(Protocol):
@@ -74,6 +76,27 @@ class SafetensorsSource:
         # it is closed.
         with safe_open(self.files[name], framework="np") as file:
             return file.get_slice(name)[index]
+
+
+class Int8Source:
+    """Dequantises the kernels that have scales beside them (`io.save_model` with int8); other tensors pass through."""
+
+    def __init__(self, source: SafetensorsSource):
+        self.source = source
+        scaled = {name for name in source.shapes if name + SCALES in source.shapes}
+        self.scaled = {name for name in scaled if source.shapes[name + SCALES] == (1, *source.shapes[name][1:])}
+        # Scales of another shape stay in the list, where they are refused by name.
+        self.shapes = {
+            n: s for n, s in source.shapes.items() if n.removesuffix(SCALES) not in self.scaled or n in scaled
+        }
+
+    def read(self, name: str, index: Index) -> np.ndarray:
+        values = self.source.read(name, index)
+        if name not in self.scaled:
+            if values.dtype == np.int8:
+                raise ModelError(f"{self.source.path}: {name} is int8, but {name + SCALES} is not there or misshapen")
+            return values
+        return values.astype(np.float32) * self.source.read(name + SCALES, (slice(0, 1), *index[1:]))
 
 
 def _weight_map(index: Path) -> dict[str, str]:

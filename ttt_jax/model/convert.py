@@ -34,7 +34,8 @@ class ConvertConfig:
     output: str = "converted"
     """The directory that is written."""
     format: Literal["huggingface", "ttt_jax"] = "huggingface"
-    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    dtype: Literal["bfloat16", "float16", "float32", "int8"] = "bfloat16"
+    """int8 (in our own layout) stores the kernels of layers in 8 bits, with a scale for each output."""
 
 
 def convert(config: ConvertConfig) -> str:
@@ -56,8 +57,12 @@ def convert(config: ConvertConfig) -> str:
         return f"{output}: adapter of rank {lora.rank} on {', '.join(lora.targets)}, in PEFT's layout"
 
     dtype = jnp.dtype(config.dtype)
+    if dtype == jnp.int8 and config.format != "ttt_jax":
+        raise ModelError("dtype: int8 is a type of our own layout alone; add --format ttt_jax")
     # An adapter is added in full precision; without one, nothing is computed.
-    model, params, tokenizer = load_model(config.model, dtype if config.adapter is None else jnp.float32)
+    model, params, tokenizer = load_model(
+        config.model, dtype if config.adapter is None and dtype != jnp.int8 else jnp.float32
+    )
     shape = model.config
     if config.adapter is not None:
         adapter, lora = read_adapter(config.adapter, shape)

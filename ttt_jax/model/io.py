@@ -13,13 +13,21 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.flax import save_file
 
-from ttt_jax.model.checkpoint_stream import WEIGHTS, Place, SafetensorsSource, check_tensors, stream_params
+from ttt_jax.model.checkpoint_stream import (
+    SCALES,
+    WEIGHTS,
+    Int8Source,
+    Place,
+    SafetensorsSource,
+    check_tensors,
+    stream_params,
+)
 from ttt_jax.model.config import ModelConfig
 from ttt_jax.model.decoder import Decoder
 from ttt_jax.model.errors import ModelError as ModelError
 from ttt_jax.model.gguf_file import GGUFSource
 from ttt_jax.model.hf import config_from_hf, our_name, same_tensor, tensor_shapes, unused_names
-from ttt_jax.model.quantize import Method, dequantize, is_quantised
+from ttt_jax.model.quantize import Int8Kernel, Method, dequantize, is_quantised, quantize
 from ttt_jax.model.tree import flatten as flatten
 from ttt_jax.model.tree import unflatten as unflatten
 
@@ -43,10 +51,15 @@ def save_model(path: str | Path, config: ModelConfig, params: Any, tokenizer: An
 
     Args:
       tokenizer: the name of a domain, or a `TextTokenizer`, which is written beside the weights.
+      dtype: of the file. int8 halves it: the kernels of layers are stored with one scale for each output, all else in
+        float32; reading gives arrays of any type.
     """
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
-    tensors = {name: jnp.asarray(value, dtype) for name, value in flatten(dequantize(params, dtype)).items()}
+    if dtype == jnp.int8:
+        tensors = int8_tensors(params)
+    else:
+        tensors = {name: jnp.asarray(value, dtype) for name, value in flatten(dequantize(params, dtype)).items()}
     if not isinstance(tokenizer, str):
         tokenizer.save(path)
         tokenizer = TEXT
@@ -55,6 +68,17 @@ def save_model(path: str | Path, config: ModelConfig, params: Any, tokenizer: An
     partial = path / (WEIGHTS + ".partial")
     save_file(tensors, partial)
     partial.replace(path / WEIGHTS)
+
+
+def int8_tensors(params: Any) -> dict[str, jax.Array]:
+    """The tensors of an int8 file: the values of a quantised kernel under its name, its scales beside it."""
+    tensors = {}
+    for name, leaf in flatten(quantize(dequantize(params), "int8")).items():
+        if isinstance(leaf, Int8Kernel):
+            tensors |= {name: leaf.values, name + SCALES: leaf.scales}
+        else:
+            tensors[name] = leaf.astype(jnp.float32)
+    return tensors
 
 
 def resolve(name_or_path: str | Path) -> Path:
@@ -122,7 +146,7 @@ def load_params(
     options: dict[str, Any] = dict(quantize=quantize, place=place)
     own = path.is_dir() and "model_type" not in _read_json(path / CONFIG)
     if own:
-        source = SafetensorsSource(path)
+        source = Int8Source(SafetensorsSource(path))
         expected = {name: leaf.shape for name, leaf in flatten(abstract_params(config)).items()}
         check_tensors(source.shapes, expected, path)
         return stream_params(source, {name: name for name in expected}, dtype, **options)

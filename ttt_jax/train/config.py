@@ -26,7 +26,9 @@ class ReArcConfig:
     difficulties: tuple[tuple[float, float], ...] = ((0.2, 0.35), (0.5, 0.4), (1.0, 0.25))
     """(upper bound, probability): the generators' difficulty is drawn between 0 and the bound."""
     crossed: float = 0.0
-    """Share of sequences whose outputs another generator's program makes (train/rules.py)."""
+    """Share of the generators' sequences whose outputs another generator's program makes (train/rules.py)."""
+    invented: float = 0.0
+    """Share of sequences with a rule that no generator has a part in (train/invented)."""
     altered: float = 0.0
     """Share of sequences with a change of all inputs, all outputs, or both, drawn for the sequence."""
     min_pairs: int = 3
@@ -52,8 +54,9 @@ class ReArcConfig:
             raise ValueError(f"the upper bounds of difficulties must lie in (0, 1]: {self.difficulties}")
         if not 2 <= self.min_pairs <= self.max_pairs:
             raise ValueError(f"need 2 <= min_pairs <= max_pairs, not {self.min_pairs} and {self.max_pairs}")
-        if not (0 <= self.crossed <= 1 and 0 <= self.altered <= 1):
-            raise ValueError(f"crossed and altered are shares in [0, 1], not {self.crossed} and {self.altered}")
+        for name in ("crossed", "invented", "altered"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a share in [0, 1], not {getattr(self, name)}")
 
     def rows(self, length: int) -> int:
         """Sequences in a batch of this length."""
@@ -161,7 +164,8 @@ class TrainConfig:
     ema_decay: float = 0.999
     """The exported weights are this exponential moving average, which warms up as (1 + step) / (10 + step)."""
     init_from: str | None = None
-    """Start from the weights of this model (as `load_model` takes it), with a fresh optimizer."""
+    """Start from the weights of this model (as `load_model` takes it), with a fresh optimizer. With more layers than it
+    has, `model` says the same function at the start (model/grow.py)."""
     workers: int = 0
     """Processes that generate data; 0 generates in the trainer itself. The data do not depend on it."""
     max_minutes: float | None = None

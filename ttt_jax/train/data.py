@@ -72,10 +72,12 @@ def batch_length(config: ReArcConfig, seed: int, step: int) -> int:
 def make_batch(config: ReArcConfig, seed: int, step: int) -> Batch:
     """The training batch of a step: rows of the training generators."""
     length = batch_length(config, seed, step)
-    return make_rows(config, training_ids(), length, config.rows(length), ("train", seed, step))
+    return make_rows(config, training_ids(), length, config.rows(length), ("train", seed, step), cut=True)
 
 
-def make_rows(config: ReArcConfig, ids: Sequence[str], length: int, rows: int, key: tuple[str | int, ...]) -> Batch:
+def make_rows(
+    config: ReArcConfig, ids: Sequence[str], length: int, rows: int, key: tuple[str | int, ...], cut: bool = False
+) -> Batch:
     """`rows` sequences of at most `length` tokens, padded.
 
     Row i takes its pairs from key `(*key, i // config.reuse)`, and its
@@ -84,6 +86,8 @@ def make_rows(config: ReArcConfig, ids: Sequence[str], length: int, rows: int, k
     Args:
       ids: the generators drawn from.
       key: names this batch among all others.
+      cut: a row that has its pairs takes one more that does not fit, which ends where the row does: fewer tokens are
+        padding, and what there is of the pair teaches as much a token as any other.
     """
     started = time.process_time()
     batch = Batch(
@@ -99,15 +103,16 @@ def make_rows(config: ReArcConfig, ids: Sequence[str], length: int, rows: int, k
     pairs: list[Pair] = []
     for i in range(rows):
         if i % config.reuse == 0:
-            pairs, drawn = draw_pairs(config, ids, length, keyed_rng("pairs", *key, i // config.reuse), batch.failures)
+            rng = keyed_rng("pairs", *key, i // config.reuse)
+            pairs, drawn = draw_pairs(config, ids, length, rng, batch.failures, cut)
             generated += drawn
         transform = random_transform(config.transforms, len(pairs), keyed_rng("transform", *key, i))
         encoded = encode_pairs(transform.apply_pairs(pairs))
-        n = len(encoded)
-        batch.tokens[i, :n] = encoded.tokens
-        batch.rows[i, :n] = encoded.positions[:, 1]
-        batch.cols[i, :n] = encoded.positions[:, 2]
-        batch.roles[i, :n] = roles(encoded.outputs, len(pairs))
+        n = min(len(encoded), length)
+        batch.tokens[i, :n] = encoded.tokens[:n]
+        batch.rows[i, :n] = encoded.positions[:n, 1]
+        batch.cols[i, :n] = encoded.positions[:n, 2]
+        batch.roles[i, :n] = roles(encoded.outputs, len(pairs))[:n]
         real_tokens += n
     seconds = time.process_time() - started
     return Batch(**batch.arrays(), real_tokens=real_tokens, pairs=generated, seconds=seconds, failures=batch.failures)
@@ -125,9 +130,14 @@ def roles(outputs: np.ndarray, pairs: int) -> np.ndarray:
 
 
 def draw_pairs(
-    config: ReArcConfig, ids: Sequence[str], length: int, rng: np.random.Generator, failures: Counter[str]
+    config: ReArcConfig,
+    ids: Sequence[str],
+    length: int,
+    rng: np.random.Generator,
+    failures: Counter[str],
+    cut: bool = False,
 ) -> tuple[list[Pair], int]:
-    """Pairs of one rule that fit in `length` tokens and fill `min_fill` of it.
+    """Pairs of one rule that fit in `length` tokens and fill `min_fill` of it; with `cut` the last may not fit.
 
     Where several draws leave the row emptier than that, the fullest is taken.
 
@@ -143,7 +153,7 @@ def draw_pairs(
         rule = draw_rule(config, ids, rng)
         difficulty = (0.0, bounds[int(rng.choice(len(bounds), p=probabilities))])
         target = int(rng.integers(config.min_pairs, config.max_pairs + 1))
-        pairs, used, drawn = _fill_row(config, rule, difficulty, target, length, rng, failures)
+        pairs, used, drawn = _fill_row(config, rule, difficulty, target, length, rng, failures, cut)
         generated += drawn
         if len(pairs) >= config.min_pairs and used > fullest and rule.shows_in(pairs):
             best, fullest = pairs, used
@@ -165,6 +175,7 @@ def _fill_row(
     length: int,
     rng: np.random.Generator,
     failures: Counter[str],
+    cut: bool,
 ) -> tuple[list[Pair], int, int]:
     """Distinct pairs of one rule until the row is full: (pairs, tokens used, pairs generated)."""
     python_rng = Random(int(rng.integers(2**63)))
@@ -172,7 +183,7 @@ def _fill_row(
     seen: set[tuple[bytes, tuple[int, ...]]] = set()
     used, smallest, failed, drawn = 1, length, 0, 0  # BOS is the first token
     while len(pairs) < config.max_pairs and failed < rule.patience:
-        if len(pairs) >= target and used >= config.min_fill * length:
+        if not cut and len(pairs) >= target and used >= config.min_fill * length:
             break
         pair = rule.sample(python_rng, difficulty, config.pair_timeout, failures)
         if pair is None:
@@ -188,6 +199,9 @@ def _fill_row(
         size = max(encoded_length([pair]), encoded_length([(pair[0].T, pair[1].T)])) - 1
         smallest = min(smallest, size)
         if used + size > length:
+            if cut and len(pairs) >= config.min_pairs:
+                pairs.append(pair)
+                used = length
             break
         seen.add(content)
         pairs.append(pair)

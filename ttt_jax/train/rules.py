@@ -1,9 +1,10 @@
-"""Which rule a training sequence shows: a generator's own, or a new one made of old parts.
+"""Which rule a training sequence shows: a generator's own, a new one made of old parts, or an invented one.
 
 The generators know 379 rules, which a model soon knows by heart; it then
 recognises rules instead of inferring them. New rules cost nothing: the inputs
-of one generator under the program of another, and changes of the inputs, of
-the outputs, or of both. Only numpy here: worker processes import this module.
+of one generator under the program of another, the families of
+`train/invented`, and changes of the inputs, of the outputs, or of both. Only
+numpy here: worker processes import this module.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from ttt_jax.tasks.grids import COLOURS, MAX_SIDE
 from ttt_jax.tasks.rearc import Pair, sample_pair
 from ttt_jax.tasks.transforms import SYMMETRIES, symmetric
 from ttt_jax.train.config import ReArcConfig
+from ttt_jax.train.invented import FAMILIES
+from ttt_jax.train.invented.rule import PairSampler
 
 # CPU seconds for a program on inputs that it was not written for: many are then exponential.
 _CROSSED_TIMEOUT = 0.2
@@ -33,7 +36,8 @@ class Rule:
     """A source of pairs that all follow one rule.
 
     Attributes:
-      generator_id: makes the inputs.
+      generator_id: makes the inputs; unused where the rule is invented.
+      invented: makes the pairs, of a rule that no generator has a part in.
       program_id: whose verifier makes the outputs; None for the generator's own pairs.
       program_reads: what the program is given: the generator's input, or its output (then two rules follow each other).
       change: of grids, or None.
@@ -42,6 +46,7 @@ class Rule:
     """
 
     generator_id: str
+    invented: PairSampler | None = None
     program_id: str | None = None
     program_reads: Literal["input", "output"] = "input"
     change: GridChange | None = None
@@ -50,15 +55,22 @@ class Rule:
     @property
     def patience(self) -> int:
         """How many failed pairs it is allowed in one sequence."""
+        if self.invented is not None:
+            return 12
         return 4 if self.program_id is None else 1
 
     def sample(
         self, rng: Random, difficulty: tuple[float, float], timeout: float, failures: Counter[str]
     ) -> Pair | None:
         """One pair, or None where it came to nothing (counted by reason); see `sample_pair`."""
-        if self.program_id is not None:
-            timeout = min(timeout, _CROSSED_TIMEOUT)
-        pair = sample_pair(self.generator_id, rng, difficulty, timeout, failures, self.program_id, self.program_reads)
+        if self.invented is not None:
+            pair = self.invented(np.random.default_rng(rng.getrandbits(64)), difficulty[1])
+            failures["invented input does not show its rule"] += pair is None
+        else:
+            timeout = timeout if self.program_id is None else min(timeout, _CROSSED_TIMEOUT)
+            pair = sample_pair(
+                self.generator_id, rng, difficulty, timeout, failures, self.program_id, self.program_reads
+            )
         if pair is None or self.change is None:
             return pair
         question, answer = (self.change(g) if side in self.changed_sides else g for side, g in enumerate(pair))
@@ -69,7 +81,7 @@ class Rule:
 
     def shows_in(self, pairs: Sequence[Pair]) -> bool:
         """Whether pairs of a made-up rule can teach it: outputs that differ, and mostly neither blank nor the input."""
-        if self.program_id is None:
+        if self.program_id is None and self.invented is None:
             return True
         outputs = {(y.tobytes(), y.shape) for _, y in pairs}
         dull = sum(y.min() == y.max() or np.array_equal(x, y) for x, y in pairs)
@@ -79,7 +91,9 @@ class Rule:
 def draw_rule(config: ReArcConfig, ids: Sequence[str], rng: np.random.Generator) -> Rule:
     """A rule of the given generators, made up in the shares that the config asks for."""
     rule = Rule(ids[int(rng.integers(len(ids)))])
-    if rng.random() < config.crossed:
+    if rng.random() < config.invented:
+        rule = replace(rule, invented=FAMILIES[int(rng.integers(len(FAMILIES)))](rng))
+    elif rng.random() < config.crossed:
         program = ids[int(rng.integers(len(ids)))]
         rule = replace(rule, program_id=program, program_reads=("input", "output")[int(rng.integers(2))])
     if rng.random() < config.altered:

@@ -19,6 +19,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from ttt_jax.losses import get_loss
 from ttt_jax.model.config import ModelConfig
 from ttt_jax.model.decoder import Decoder
+from ttt_jax.model.grow import can_grow, grow
 from ttt_jax.model.io import load_config, load_params, parameter_count, resolve, save_model
 from ttt_jax.train.checkpoint import Checkpoints, claim_run_dir
 from ttt_jax.train.config import ReArcConfig, TracesConfig, TrainConfig
@@ -192,10 +193,12 @@ def initial_state(config: TrainConfig, model: Decoder) -> State:
     else:
         path = resolve(config.init_from)
         found, _ = load_config(path)
-        if config.model not in (None, found):
+        params = load_params(path, found, jnp.float32)
+        if config.model is not None and can_grow(found, config.model):
+            params = grow(params, found, config.model)
+        elif config.model not in (None, found):
             file = path / "config.json"
             raise ValueError(f"init_from: {file} is of another shape: {found}, the config says {config.model}")
-        params = load_params(path, found, jnp.float32)
     tx = make_optimizer(config.optimizer, config.steps)
     # The average is a copy: donating one buffer twice is an error.
     ema = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))(params)
