@@ -1,0 +1,240 @@
+"""What rules of movement are drawn with: directions, places, floods, and the guises that any rule can have.
+
+Grids are drawn on ground 0 with colours 1..9 and in one direction; `guised` turns them and gives them other grounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import wraps
+from typing import TypeVar
+
+import numpy as np
+
+from ttt_jax.tasks.transforms import symmetric
+from ttt_jax.train.invented.rule import Family, Pair, PairSampler, side
+
+Cell = tuple[int, int]
+Box = tuple[int, int, int, int]
+"""Top, left, height, width."""
+
+ORTHOGONAL: tuple[Cell, ...] = ((-1, 0), (0, 1), (1, 0), (0, -1))
+"""Up, right, down, left: the next one is a turn to the right."""
+DIAGONAL: tuple[Cell, ...] = ((-1, 1), (1, 1), (1, -1), (-1, -1))
+
+T = TypeVar("T")
+
+
+def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
+    """One of the options."""
+    return options[int(rng.integers(len(options)))]
+
+
+def palette(rng: np.random.Generator, count: int, without: Iterable[int] = ()) -> list[int]:
+    """`count` different colours of 1..9, none of `without`."""
+    return [c for c in (rng.permutation(9) + 1).tolist() if c not in without][:count]
+
+
+def amount(rng: np.random.Generator, size: float, least: int, most: int) -> int:
+    """A number of things from `least` to the bound that `size` sets between `least` and `most`."""
+    return int(rng.integers(least, least + round(size * (most - least)) + 1))
+
+
+def blank(rng: np.random.Generator, size: float, least: int = 5, most: int = 30) -> np.ndarray:
+    """An empty grid, int8[height, width], often square."""
+    height = side(rng, size, least, most)
+    width = height if rng.random() < 0.4 else side(rng, size, least, most)
+    return np.zeros((height, width), np.int8)
+
+
+def scatter(rng: np.random.Generator, shape: tuple[int, ...], count: int, gap: int = 1, margin: int = 0) -> list[Cell]:
+    """Up to `count` cells, more than `gap` apart in some direction and `margin` from the border; fewer if full."""
+    height, width = shape
+    if min(height, width) <= 2 * margin:
+        return []
+    rows = rng.integers(margin, height - margin, 4 * count + 4).tolist()
+    columns = rng.integers(margin, width - margin, 4 * count + 4).tolist()
+    cells: list[Cell] = []
+    for r, c in zip(rows, columns, strict=True):
+        if all(max(abs(r - a), abs(c - b)) > gap for a, b in cells):
+            cells.append((r, c))
+            if len(cells) == count:
+                break
+    return cells
+
+
+def boxes(
+    rng: np.random.Generator,
+    shape: tuple[int, ...],
+    count: int,
+    least: int = 2,
+    most: int = 6,
+    gap: int = 1,
+    margin: int = 0,
+) -> list[Box]:
+    """Up to `count` rectangles with sides `least`..`most`, with `gap` free cells between them and `margin` around."""
+    height, width = shape
+    tries = 3 * count + 2
+    sides = rng.integers(least, most + 1, (tries, 2)).tolist()
+    places = rng.random((tries, 2)).tolist()
+    placed: list[Box] = []
+    for (h, w), (y, x) in zip(sides, places, strict=True):
+        if h > height - 2 * margin or w > width - 2 * margin:
+            continue
+        top = margin + int(y * (height - 2 * margin - h + 1))
+        left = margin + int(x * (width - 2 * margin - w + 1))
+        if all(
+            top >= t + a + gap or t >= top + h + gap or left >= s + b + gap or s >= left + w + gap
+            for t, s, a, b in placed
+        ):
+            placed.append((top, left, h, w))
+            if len(placed) == count:
+                break
+    return placed
+
+
+def blob(rng: np.random.Generator, count: int, most: int = 5) -> np.ndarray:
+    """A connected shape of about `count` cells, bool, cropped, sides up to `most`."""
+    mask = np.zeros((most, most), bool)
+    cells = [(most // 2, most // 2)]
+    mask[cells[0]] = True
+    for which, step in zip(rng.random(3 * count).tolist(), rng.integers(4, size=3 * count).tolist(), strict=True):
+        r, c = cells[int(which * len(cells))]
+        r, c = r + ORTHOGONAL[step][0], c + ORTHOGONAL[step][1]
+        if 0 <= r < most and 0 <= c < most and not mask[r, c]:
+            mask[r, c] = True
+            cells.append((r, c))
+            if len(cells) >= count:
+                break
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def place_blobs(
+    rng: np.random.Generator, grid: np.ndarray, count: int, colours: Sequence[int], cells: int = 6, gap: int = 1
+) -> list[tuple[Cell, np.ndarray, int]]:
+    """Draws up to `count` blobs that do not touch into `grid`: corner, mask and colour of each."""
+    placed = []
+    for top, left, h, w in boxes(rng, grid.shape, count, 2, 4, gap):
+        mask = blob(rng, int(rng.integers(2, cells + 1)), min(h, w))
+        colour = pick(rng, colours)
+        grid[top : top + mask.shape[0], left : left + mask.shape[1]][mask] = colour
+        placed.append(((top, left), mask, colour))
+    return placed
+
+
+def inside(grid: np.ndarray, r: int, c: int) -> bool:
+    """Whether the cell lies in the grid."""
+    return 0 <= r < grid.shape[0] and 0 <= c < grid.shape[1]
+
+
+def neighbours(mask: np.ndarray, steps: Iterable[Cell]) -> np.ndarray:
+    """How many of the cells that lie `steps` (of -1..1) away are set, int8[height, width]."""
+    height, width = mask.shape
+    padded = np.zeros((height + 2, width + 2), np.int8)
+    padded[1:-1, 1:-1] = mask
+    total = np.zeros((height, width), np.int8)
+    for r, c in steps:
+        total += padded[1 + r : 1 + r + height, 1 + c : 1 + c + width]
+    return total
+
+
+def dilated(mask: np.ndarray, steps: Iterable[Cell] = ORTHOGONAL) -> np.ndarray:
+    """The mask and its neighbours."""
+    return mask | (neighbours(mask, steps) > 0)
+
+
+def labelled(mask: np.ndarray, diagonal: bool = False) -> tuple[np.ndarray, int]:
+    """Connected parts of a mask: their numbers from 1 on, uint8[height, width], and how many there are (up to 253)."""
+    height, width = mask.shape
+    stride = width + 2
+    padded = np.zeros((height + 2, stride), np.uint8)
+    padded[1:-1, 1:-1] = mask
+    flat = bytearray(padded.tobytes())
+    steps = (1, -1, stride, -stride) + ((stride + 1, stride - 1, -stride + 1, -stride - 1) if diagonal else ())
+    number = 1
+    start = flat.find(1)
+    while start >= 0 and number < 254:
+        number += 1
+        flat[start] = number
+        stack = [start]
+        while stack:
+            i = stack.pop()
+            for step in steps:
+                if flat[i + step] == 1:
+                    flat[i + step] = number
+                    stack.append(i + step)
+        start = flat.find(1, start)
+    labels = np.frombuffer(flat, np.uint8).reshape(padded.shape)[1:-1, 1:-1]
+    return np.where(labels > 1, labels - np.uint8(1), np.uint8(0)), number - 1
+
+
+def flooded(free: np.ndarray, seeds: Iterable[Cell], diagonal: bool = False) -> np.ndarray:
+    """The cells of `free` that are connected with a seed (which need not be free itself), bool[height, width]."""
+    free = free.copy()
+    seeds = list(seeds)
+    for cell in seeds:
+        free[cell] = True
+    labels, _ = labelled(free, diagonal)
+    reached = np.zeros(256, bool)
+    for cell in seeds:
+        reached[labels[cell]] = True
+    return reached[labels]
+
+
+def outside(free: np.ndarray, diagonal: bool = False) -> np.ndarray:
+    """The cells of `free` that are connected with the border, bool[height, width]."""
+    padded = np.pad(free, 1, constant_values=True)
+    return flooded(padded, [(0, 0)], diagonal)[1:-1, 1:-1]
+
+
+def bar(count: int, colour: int, length: int) -> np.ndarray | None:
+    """A count as a row of `length` cells, the first `count` coloured; None where it does not fit or is empty."""
+    if not 0 < count <= length:
+        return None
+    row = np.zeros((1, length), np.int8)
+    row[0, :count] = colour
+    return row
+
+
+def guised(family: Family) -> Family:
+    """Rules of `family` turned or reflected, on grounds of other colours, and sometimes answered by what is new only."""
+
+    @wraps(family)
+    def draw(rng: np.random.Generator) -> PairSampler:
+        sampler = family(rng)
+        symmetry = int(rng.integers(8))
+        ground = pick(rng, ("black",) * 7 + ("fixed", "fixed", "varied"))
+        swapped = np.arange(10, dtype=np.int8)
+        if ground == "fixed":
+            other = int(rng.integers(1, 10))
+            swapped[[0, other]] = other, 0
+        only_new = rng.random() < 0.08
+
+        def sample(rng: np.random.Generator, size: float) -> Pair | None:
+            pair = sampler(rng, size)
+            if pair is None:
+                return None
+            question, answer = pair
+            if max(*question.shape, *answer.shape) > 30 or min(*question.shape, *answer.shape) < 1:
+                return None
+            if question.shape == answer.shape:
+                changed = question != answer
+                if not changed.any():
+                    return None
+                if only_new:
+                    answer = np.where(changed, answer, 0)
+                    if not answer.any():
+                        return None
+            colours = swapped
+            if ground == "varied":
+                used = np.bincount(np.concatenate((question.ravel(), answer.ravel())), minlength=10)
+                used[0] = 0
+                colours = np.arange(10, dtype=np.int8)
+                colours[0] = pick(rng, np.flatnonzero(used == 0).tolist())
+            question, answer = (np.ascontiguousarray(colours[symmetric(g, symmetry)]) for g in (question, answer))
+            return question, answer
+
+        return sample
+
+    return draw

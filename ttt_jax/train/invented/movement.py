@@ -1,0 +1,10 @@
+"""Rules of drawing and movement, from all the rooms."""
+
+from __future__ import annotations
+
+from ttt_jax.train.invented.ground import guised
+from ttt_jax.train.invented.rays import RAYS
+from ttt_jax.train.invented.rule import Family
+
+FAMILIES: tuple[Family, ...] = tuple(guised(family) for family in RAYS)
+"""Draw a rule of movement each."""
