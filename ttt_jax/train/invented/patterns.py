@@ -1,0 +1,8 @@
+"""Rules about whole grids: tilings, symmetries, panels, scales, colour maps, rows, frames, keys, repairs."""
+
+from __future__ import annotations
+
+from ttt_jax.train.invented.rule import Family
+from ttt_jax.train.invented.transformed import TRANSFORMED
+
+FAMILIES: tuple[Family, ...] = (*TRANSFORMED,)
