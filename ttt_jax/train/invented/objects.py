@@ -1,0 +1,159 @@
+"""Rules about separate things: some are told apart, and something is done to them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ttt_jax.train.invented.actions import (
+    Action,
+    act,
+    as_action,
+    draw_action,
+    draw_change,
+    keep,
+)
+from ttt_jax.train.invented.rule import Family, Pair, PairSampler
+from ttt_jax.train.invented.scenes import CLEAR, Palette, Scene, Thing
+from ttt_jax.train.invented.selectors import MEASURES, PLACES, Selector, draw_selector
+
+
+def _pair(scene: Scene, things: list[Thing] | None) -> Pair | None:
+    """Input and output of a rule that leaves the ground as it is."""
+    if things is None:
+        return None
+    question, answer = scene.painted(), scene.painted(things)
+    if question is None or answer is None or np.array_equal(question, answer):
+        return None
+    return question, answer
+
+
+def edit_chosen(rng: np.random.Generator) -> PairSampler:
+    """One action for chosen things; others stay, go, or have an action of their own."""
+    palette = Palette(rng)
+    selector = draw_selector(rng, palette)
+    draw = rng.random()
+    mine: Action | None = draw_action(rng, palette)
+    other: Action | None = as_action(keep)
+    if draw < 0.1:
+        mine, other = None, (as_action(keep) if rng.random() < 0.7 else mine)
+    elif draw < 0.25:
+        other = None
+        if rng.random() < 0.6:
+            mine = as_action(keep)
+    elif draw < 0.4:
+        other = draw_action(rng, palette)
+    look = selector.look(rng, palette)
+
+    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+        scene = selector.draw(rng, size, look)
+        chosen = selector.chosen(scene) if scene else None
+        if scene is None or chosen is None:
+            return None
+        return _pair(scene, act(scene, [mine if c else other for c in chosen]))
+
+    return sample
+
+
+def edit_all(rng: np.random.Generator) -> PairSampler:
+    """One action for everything there is."""
+    palette = Palette(rng)
+    action = draw_action(rng, palette)
+    selector = Selector(lambda scene: [True] * len(scene.things))
+    look = selector.look(rng, palette)
+
+    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+        scene = selector.draw(rng, size, look)
+        return None if scene is None else _pair(scene, act(scene, [action] * len(scene.things)))
+
+    return sample
+
+
+def recolour_by_rank(rng: np.random.Generator) -> PairSampler:
+    """As many colours as things, handed out in the order of a measure."""
+    palette = Palette(rng)
+    measure = (MEASURES + PLACES)[int(rng.integers(len(MEASURES) + len(PLACES)))]
+    sign = 1 - 2 * int(rng.integers(2))
+    table = palette.take(int(rng.integers(2, 5)))
+    selector = Selector(lambda scene: [True] * len(scene.things))
+    look = replace(selector.look(rng, palette), most=len(table), same_in_pair=bool(rng.random() < 0.6))
+
+    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+        scene = selector.draw(rng, size, look)
+        if scene is None or len(scene.things) > len(table):
+            return None
+        values = [sign * measure(t) for t in scene.things]
+        if len(set(values)) < len(values):
+            return None
+        ranks = [sorted(values).index(v) for v in values]
+        return _pair(scene, [t.with_colour(table[r]) for t, r in zip(scene.things, ranks, strict=True)])
+
+    return sample
+
+
+def two_steps(rng: np.random.Generator) -> PairSampler:
+    """A change of chosen things or of all, then an action for those that another selector chooses or for all."""
+    palette = Palette(rng)
+    selector = draw_selector(rng, palette)
+    first = draw_change(rng, palette)
+    first_for_all = bool(rng.random() < 0.3)
+    second = draw_selector(rng, palette) if first_for_all else None
+    if second is not None and second.key is not None:
+        second = None  # its scene would lack the key
+    action = draw_action(rng, palette)
+    other: Action | None = None if rng.random() < 0.2 and second is not None else as_action(keep)
+    look = selector.look(rng, palette)
+
+    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+        scene = selector.draw(rng, size, look)
+        chosen = selector.chosen(scene) if scene else None
+        if scene is None or chosen is None:
+            return None
+        changed = [first(scene, t) if c or first_for_all else t for t, c in zip(scene.things, chosen, strict=True)]
+        middle = replace(scene, things=[t for t in changed if t is not None])
+        if len(middle.things) < len(changed) or middle.painted() is None:
+            return None
+        again = second.chosen(middle) if second is not None else chosen if first_for_all else [True] * len(changed)
+        if again is None:
+            return None
+        return _pair(scene, act(middle, [action if c else other for c in again]))
+
+    return sample
+
+
+def crop(rng: np.random.Generator) -> PairSampler:
+    """The one chosen thing is the output: as it is, turned, enlarged, recoloured, repeated or framed."""
+    palette = Palette(rng)
+    selector = draw_selector(rng, palette)
+    while not selector.single:
+        selector = draw_selector(rng, Palette(rng))
+    change = draw_change(rng, palette) if rng.random() < 0.35 else keep
+    which = int(rng.choice(5, p=[0.6, 0.12, 0.1, 0.1, 0.08]))
+    margin = palette.one() if which == 3 else None
+    look = selector.look(rng, palette)
+
+    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+        scene = selector.draw(rng, size, look)
+        chosen = selector.chosen(scene) if scene else None
+        question = scene.painted() if scene else None
+        if scene is None or question is None or chosen is None:
+            return None
+        thing = change(scene, scene.things[chosen.index(True)])
+        if thing is None or (thing.mask.all() and len(set(thing.sprite.flat)) == 1 and look.most < 4):
+            return None
+        answer = np.where(thing.sprite == CLEAR, np.int8(scene.ground_colour), thing.sprite)
+        if which == 1:
+            answer = np.kron(answer, np.ones((2, 2), np.int8))
+        elif which == 2:
+            answer = np.hstack([answer, answer[:, ::-1]])
+        elif which == 3:
+            answer = np.pad(answer, 1, constant_values=margin or 0)
+        elif which == 4:
+            answer = np.tile(answer, (2, 2))
+        return (question, answer) if max(answer.shape) <= 30 else None
+
+    return sample
+
+
+FAMILIES: tuple[Family, ...] = (edit_chosen, edit_chosen, edit_chosen, edit_all, recolour_by_rank, two_steps, crop)
