@@ -143,7 +143,7 @@ def finished(question: Grid, answer: Grid | None) -> Pair | None:
         return None
     if question.shape == answer.shape and np.array_equal(question, answer):
         return None
-    if not question.any() or question.size < 2:
+    if not question.any() or not answer.any() or question.size < 2:
         return None
     return np.ascontiguousarray(question, np.int8), np.ascontiguousarray(answer, np.int8)
 

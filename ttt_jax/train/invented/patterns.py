@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ttt_jax.train.invented.rule import Family
+from ttt_jax.train.invented.symmetry import SYMMETRIES_SHOWN
+from ttt_jax.train.invented.tilings import TILINGS
 from ttt_jax.train.invented.transformed import TRANSFORMED
 
-FAMILIES: tuple[Family, ...] = (*TRANSFORMED,)
+FAMILIES: tuple[Family, ...] = (*TRANSFORMED, *TILINGS, *SYMMETRIES_SHOWN)
