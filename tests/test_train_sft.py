@@ -20,6 +20,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from ttt_jax.config import OptimizerConfig
 from ttt_jax.config_loader import from_yaml
+from ttt_jax.model.decoder import Decoder
 from ttt_jax.model.io import load_model, save_model
 from ttt_jax.train.checkpoint import Checkpoints, OtherRun, claim_run_dir
 from ttt_jax.train.config import EvalConfig, ReArcConfig, TrainConfig
@@ -196,6 +197,12 @@ def test_a_run_starts_from_the_saved_weights_of_another(config, tmp_path, tiny_m
     assert_same_bits(state.ema, rounded)
     assert int(state.train.step) == 0
 
+    deeper = dataclasses.replace(config.model, num_layers=2 * config.model.num_layers)
+    grown = initial_state(dataclasses.replace(config, model=deeper), Decoder(deeper)).train.trainable["params"]
+    tokens = jnp.arange(12)[None] % 16
+    logits = [Decoder(shape).apply({"params": p}, tokens) for shape, p in ((config.model, rounded), (deeper, grown))]
+    np.testing.assert_allclose(*logits, atol=1e-5)
+
     wider = dataclasses.replace(config.model, intermediate_size=96)
     with pytest.raises(ValueError, match="another shape"):
         initial_state(dataclasses.replace(config, model=wider), model)
@@ -240,7 +247,7 @@ def test_batches_that_do_not_split_over_the_devices_are_refused(monkeypatch):
         shardings(DATA)
 
 
-@pytest.mark.parametrize("name", ["small_pretrain", "tiny_pretrain"])
+@pytest.mark.parametrize("name", ["small_pretrain", "small_continue", "small_grow", "small_anneal", "tiny_pretrain"])
 def test_shipped_configs_are_valid(name):
     config = from_yaml(TrainConfig, ROOT / "configs" / "arc" / f"{name}.yaml")
     assert config.data.rows(max(config.data.lengths)) > 0

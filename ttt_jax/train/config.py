@@ -132,12 +132,12 @@ class EvalConfig:
 
 
 def small_decoder() -> ModelConfig:
-    """The shape of `arc-small`: 25.7M parameters."""
+    """The shape of `arc-small`: 51.4M parameters."""
     return ModelConfig(
         vocab_size=16,
         hidden_size=512,
         intermediate_size=1408,
-        num_layers=8,
+        num_layers=16,
         num_heads=8,
         num_kv_heads=8,
         head_dim=64,

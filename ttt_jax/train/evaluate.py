@@ -18,7 +18,8 @@ def eval_batches(config: TrainConfig) -> dict[str, list[Batch]]:
     """Fixed sequences, the same at every step: `held_out` generators, and `fresh` pairs of the training ones."""
     if not config.eval.every:
         return {}
-    data = dataclasses.replace(config.data, reuse=1, crossed=0.0, altered=0.0)  # the generators' own rules
+    own = dict(invented=0.0, crossed=0.0, altered=0.0)  # shares: the generators' own rules
+    data = dataclasses.replace(config.data, reuse=1, **own)
     rows = data.rows(config.eval.length)
     batches = -(-config.eval.rows // rows)
     return {
