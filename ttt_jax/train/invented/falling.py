@@ -1,0 +1,439 @@
+"""Things that move: fall, slide until something, fly to their colour, are cut, pushed apart, or follow their velocity."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ttt_jax.train.invented.ground import (
+    DIAGONAL,
+    ORTHOGONAL,
+    amount,
+    blank,
+    boxes,
+    inside,
+    labelled,
+    palette,
+    pick,
+    place_blobs,
+    scatter,
+)
+from ttt_jax.train.invented.rule import Family, Pair, PairSampler, side
+
+_STEPS = ORTHOGONAL + DIAGONAL
+
+
+def _sand(rng: np.random.Generator) -> PairSampler:
+    """Single cells fall to the left onto fixed cells; by colour some fall, some rise, some stay; trails may remain."""
+    fixed, trail, landed, *loose = palette(rng, 7)
+    kinds = int(rng.integers(1, 4))
+    ways = [pick(rng, (-1, -1, -1, 1, 0)) for _ in range(kinds)]
+    if not any(ways):
+        ways[0] = -1
+    held = rng.random() < 0.6
+    leaves = pick(rng, ("none", "none", "none", "trail"))
+    lands = pick(rng, ("same", "same", "same", "landed", "vanish" if held else "same"))
+
+    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+        grid = blank(rng, size, 4)
+        height, width = grid.shape
+        density = float(rng.uniform(0.15, 0.4))
+        colours = np.array(loose[:kinds], np.int8)[rng.integers(kinds, size=grid.shape)]
+        grid[:] = np.where(rng.random(grid.shape) < density, colours, 0)
+        if held:
+            for t, left, h, w in boxes(rng, grid.shape, amount(rng, size, 1, 6), 1, 3, 0):
+                grid[t : t + h, left : left + w] = fixed
+        out = np.zeros_like(grid)
+        way = dict(zip(loose, ways, strict=False))
+        moving = {c for c, d in way.items() if d}
+        for r in range(height):
+            row = grid[r].tolist()
+            new = [0 if c in moving else c for c in row]
+            tracks = list(new)
+            for direction in (-1, 1):
+                order = range(width) if direction < 0 else range(width - 1, -1, -1)
+                for c in order:
+                    colour = row[c]
+                    if colour and way.get(colour) == direction:
+                        k = c
+                        while 0 <= k + direction < width and new[k + direction] == 0:
+                            k += direction
+                        new[k] = colour if lands == "same" or k == c else landed if lands == "landed" else colour
+                        if lands == "vanish" and not 0 <= k + direction < width:
+                            new[k] = 0
+                        if leaves == "trail":
+                            for m in range(min(k, c), max(k, c) + 1):
+                                tracks[m] = trail
+            out[r] = [a or (b if b == trail and leaves == "trail" else 0) for a, b in zip(new, tracks, strict=True)]
+        return (grid, out) if out.any() else None
+
+    return sample
+
+
+def _rigid(rng: np.random.Generator) -> PairSampler:
+    """Whole objects fall to the left until they hit the border, a wall or each other."""
+    wall, landed, hit, *loose = palette(rng, 7)
+    floor = rng.random() < 0.4
+    obstacles = rng.random() < 0.4
+    still = loose.pop() if rng.random() < 0.3 else 0
+    recolour = pick(rng, ("none", "none", "none", "moved", "resting"))
+    solo = rng.random() < 0.4
+
+    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+        grid = blank(rng, size, 6)
+        height, width = grid.shape
+        colours = loose[:1] if solo else loose
+        placed = place_blobs(rng, grid, amount(rng, size, 1, 6), [*colours, still] if still else colours)
+        if not placed:
+            return None
+        if floor:
+            grid = np.pad(grid, ((0, 0), (1, 0)), constant_values=wall)
+            placed = [((t, left + 1), m, c) for (t, left), m, c in placed]
+        if obstacles:
+            for cell in scatter(rng, grid.shape, amount(rng, size, 1, 6), 1):
+                if not grid[max(0, cell[0] - 1) : cell[0] + 2, max(0, cell[1] - 1) : cell[1] + 2].any():
+                    grid[cell] = wall
+        out = grid.copy()
+        # The leftmost first: with bounding boxes that do not overlap nothing can be in its way that moves later.
+        for (t, left), mask, colour in sorted(placed, key=lambda p: p[0][1]):
+            if colour == still:
+                continue
+            h, w = mask.shape
+            out[t : t + h, left : left + w][mask] = 0
+            x = left
+            while x > 0 and not out[t : t + h, x - 1 : x - 1 + w][mask].any():
+                x -= 1
+            tint = colour
+            if recolour == "moved" and x != left:
+                tint = landed
+            elif recolour == "resting" and x == left:
+                tint = landed
+            out[t : t + h, x : x + w][mask] = tint
+        return grid, out
+
+    return sample
+
+
+def _magnets(rng: np.random.Generator) -> PairSampler:
+    """Bars or blocks attract the cells of their colour: those fly to them straight; other colours stay or vanish."""
+    bars = palette(rng, 4)
+    count = int(rng.integers(1, 4))
+    others = pick(rng, ("vanish", "stay", "stay", "none"))
+    trail = rng.random() < 0.2
+    extra = pick(rng, [c for c in range(1, 10) if c not in bars])
+    flip = rng.random() < 0.2
+
+    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+        grid = blank(rng, size, 6)
+        height, width = grid.shape
+        colours = [bars[k] for k in rng.permutation(4)[:count]]
+        at = [(slice(None), 0), (slice(None), width - 1), (0, slice(1, -1)), (height - 1, slice(1, -1))][:count]
+        if count == 1 and rng.random() < 0.5:
+            at = [(slice(None), int(rng.integers(1, width - 1)))]
+        for colour, place in zip(colours, at, strict=True):
+            grid[place] = colour
+        out = grid.copy()
+        tints = colours + ([extra] if others != "none" else [])
+        moved = False
+        cells = [k for k in scatter(rng, grid.shape, amount(rng, size, 2, 12), 0, 1) if grid[k] == 0]
+        seen: set[tuple[int, int]] = set()
+        for r, c in cells:
+            tint = pick(rng, tints)
+            grid[r, c] = tint
+        for r, c in cells:
+            tint = int(grid[r, c])
+            if tint not in colours:
+                if others == "stay":
+                    if any((r, c) == k for k in seen):
+                        return None
+                    out[r, c] = tint
+                continue
+            place = at[colours.index(tint)]
+            if isinstance(place[1], int):
+                step = (0, 1 if place[1] > c else -1)
+                line = place[1] - step[1]
+                reach = abs(line - c)
+            else:
+                step = (1 if place[0] > r else -1, 0)
+                reach = abs(place[0] - step[0] - r)
+            # Nothing in the way but its own kind, which it piles up on.
+            ahead = [(r + step[0] * k, c + step[1] * k) for k in range(1, reach + 1)]
+            if any(grid[k] not in (0, tint) for k in ahead):
+                return None
+            pile = sum(grid[k] == tint for k in ahead)
+            goal = (r + step[0] * (reach - pile), c + step[1] * (reach - pile))
+            if goal in seen:
+                return None
+            seen.add(goal)
+            moved = moved or goal != (r, c)
+            if trail:
+                for k in ahead[: reach - pile]:
+                    out[k] = tint
+            out[goal] = extra if flip and others == "none" else tint
+        return (grid, out) if moved else None
+
+    return sample
+
+
+def _steps(rng: np.random.Generator) -> PairSampler:
+    """Objects move by steps that their colour tells, wrapping round or not, with a trail or leaving a copy."""
+    kinds = int(rng.integers(1, 4))
+    *colours, trail, spare = palette(rng, kinds + 2)
+    steps = {c: pick(rng, _STEPS) for c in colours}
+    count = int(rng.integers(1, 4))
+    leaves = pick(rng, ("none", "none", "none", "trail", "copy", "copies" if kinds == 1 else "far", "far"))
+    wraps = rng.random() < 0.3
+    cells = rng.random() < 0.4
+    inert = rng.random() < 0.3
+
+    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+        grid = blank(rng, size, 5)
+        height, width = grid.shape
+        tints = [*colours, spare] if inert else colours
+        if cells:
+            placed = [(k, np.ones((1, 1), bool), pick(rng, tints)) for k in scatter(rng, grid.shape, amount(rng, size, 1, 7), 1)]
+            for cell, _, colour in placed:
+                grid[cell] = colour
+        else:
+            placed = place_blobs(rng, grid, amount(rng, size, 1, 5), tints)
+        out = np.zeros_like(grid)
+        taken = np.zeros(grid.shape, np.int8)
+        for (t, left), mask, colour in placed:
+            step = steps.get(colour, (0, 0))
+            rows, columns = np.nonzero(mask)
+            rows, columns = rows + t, columns + left
+            far = count
+            if leaves == "far":
+                far = 0
+                while (
+                    min(rows + (far + 1) * step[0]) >= 0
+                    and max(rows + (far + 1) * step[0]) < height
+                    and min(columns + (far + 1) * step[1]) >= 0
+                    and max(columns + (far + 1) * step[1]) < width
+                    and step != (0, 0)
+                ):
+                    far += 1
+            for k in range(far + 1):
+                y, x = rows + k * step[0], columns + k * step[1]
+                if wraps and leaves != "far":
+                    y, x = y % height, x % width
+                ok = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+                y, x = y[ok], x[ok]
+                if k == far or step == (0, 0):
+                    taken[y, x] += 1
+                    out[y, x] = colour
+                    break
+                if leaves == "trail":
+                    out[y, x] = np.where(out[y, x] == 0, np.int8(trail), out[y, x])
+                elif leaves == "copies" or (leaves == "copy" and k == 0):
+                    taken[y, x] += k == 0
+                    out[y, x] = colour
+        # What lands on each other would need an order that no pair shows.
+        return (grid, out) if placed and taken.max() < 2 else None
+
+    return sample
+
+
+def _approach(rng: np.random.Generator) -> PairSampler:
+    """Cells in line with a block fly to it from four sides; those not in line stay, vanish or are not there."""
+    block, mover, other, trail, touched = palette(rng, 5)
+    away = rng.random() < 0.25
+    leaves = rng.random() < 0.3
+    rest = pick(rng, ("none", "stay", "vanish"))
+    marks = pick(rng, ("none", "none", "touched", "absorbed"))
+    two = rng.random() < 0.3
+
+    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+        grid = blank(rng, size, 7)
+        height, width = grid.shape
+        placed = boxes(rng, grid.shape, 1, 1, 2 + round(4 * size), 1, 2)
+        if not placed:
+            return None
+        t, left, h, w = placed[0]
+        grid[t : t + h, left : left + w] = block
+        out = grid.copy()
+        moved = 0
+        lanes: set[tuple[str, int, bool]] = set()
+        for r, c in scatter(rng, grid.shape, amount(rng, size, 3, 14), 0):
+            in_rows, in_columns = t <= r < t + h, left <= c < left + w
+            if in_rows and in_columns:
+                continue
+            if not (in_rows or in_columns):
+                if rest == "none":
+                    continue
+                grid[r, c] = mover
+                if rest == "stay":
+                    out[r, c] = mover
+                continue
+            before = c < left if in_rows else r < t
+            lane = ("row" if in_rows else "column", r if in_rows else c, before)
+            if lane in lanes:
+                continue
+            lanes.add(lane)
+            tint = other if two and rng.random() < 0.4 else mover
+            grid[r, c] = tint
+            if tint == other:
+                out[r, c] = other
+                continue
+            goal = c if in_rows else r
+            if away:
+                goal = 0 if before else (width if in_rows else height) - 1
+            elif in_rows:
+                goal = left - 1 if before else left + w
+            else:
+                goal = t - 1 if before else t + h
+            start = c if in_rows else r
+            moved += goal != start
+            line = out[r] if in_rows else out[:, c]
+            if leaves:
+                line[min(start, goal) : max(start, goal) + 1] = trail
+            line[goal] = mover
+            if marks == "absorbed" and not away:
+                line[goal] = trail if leaves else 0
+            if marks != "none" and not away:
+                line[goal + (1 if before else -1)] = touched
+        return (grid, out) if moved else None
+
+    return sample
+
+
+def _cut(rng: np.random.Generator) -> PairSampler:
+    """A line cuts the objects it meets: one side is removed, recoloured, kept alone or pushed away."""
+    line, changed, *solid = palette(rng, 6)
+    fate = pick(rng, ("remove", "recolour", "met", "push", "swap", "whole", "trace"))
+    slanted = rng.random() < 0.3
+    plain = rng.random() < 0.5
+    rest = rng.random() < 0.5
+
+    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+        grid = blank(rng, size, 7)
+        height, width = grid.shape
+        for t, left, h, w in boxes(rng, grid.shape, amount(rng, size, 1, 6), 2, 4 + round(3 * size), 1):
+            grid[t : t + h, left : left + w] = solid[0] if plain else pick(rng, solid)
+        bodies = grid.copy()
+        ys, xs = np.arange(height)[:, None], np.arange(width)[None]
+        at = int(rng.integers(2, width - 2))
+        if slanted and fate != "push":
+            at = int(rng.integers(2, height + width - 4))
+            past, on = ys + xs < at, ys + xs == at
+        else:
+            past, on = np.broadcast_to(xs < at, grid.shape), np.broadcast_to(xs == at, grid.shape)
+        if not bodies[on].any() or not (bodies[past].any() and bodies[~past & ~on].any()):
+            return None
+        grid[on] = line
+        out = grid.copy()
+        if fate == "remove":
+            out[past] = 0
+        elif fate == "recolour":
+            out[past & (grid > 0)] = changed
+        elif fate in ("met", "whole"):
+            labels, _ = labelled(bodies > 0)
+            met = np.zeros(256, bool)
+            met[labels[on]] = True
+            met[0] = False
+            hit = met[labels] & ~on
+            if fate == "met":
+                out[hit] = changed
+            else:
+                out[hit] = 0
+        elif fate == "push":
+            out[:, :at] = 0
+            out[:, : at - 1] = grid[:, 1:at]
+        elif fate == "swap":
+            out[past & (grid > 0)] = changed
+            out[~past & ~on & (grid > 0)] = line
+        else:
+            out[on & (bodies > 0)] = changed
+            if rest:
+                out[on & (bodies == 0)] = 0
+        return grid, out
+
+    return sample
+
+
+def _velocity(rng: np.random.Generator) -> PairSampler:
+    """Two colours show where a thing was and is: it goes on by the same step, to the border or once, or comes from there."""
+    was, now, trail = palette(rng, 3)
+    goes = pick(rng, ("on", "on", "once", "back", "last"))
+    trail = now if rng.random() < 0.5 else trail
+    longest = int(rng.integers(1, 4))
+    erases = rng.random() < 0.3
+
+    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+        grid = blank(rng, size, 6)
+        out = grid.copy()
+        done = 0
+        for r, c in scatter(rng, grid.shape, amount(rng, size, 1, 4), 2 * longest + 1):
+            step = (int(rng.integers(-longest, longest + 1)), int(rng.integers(-longest, longest + 1)))
+            if step == (0, 0) or not inside(grid, r + step[0], c + step[1]):
+                continue
+            grid[r, c], grid[r + step[0], c + step[1]] = was, now
+            y, x = (r, c) if goes == "back" else (r + step[0], c + step[1])
+            way = -1 if goes == "back" else 1
+            path = []
+            while inside(grid, y + way * step[0], x + way * step[1]):
+                y, x = y + way * step[0], x + way * step[1]
+                path.append((y, x))
+            if goes == "once":
+                path = path[:1]
+            elif goes == "last":
+                path = path[-1:]
+            done += len(path)
+            for cell in path:
+                out[cell] = trail
+        if not done or (out[grid > 0] > 0).any():
+            return None
+        out = np.where(grid > 0, grid, out)
+        if erases:
+            out[grid == was] = 0
+        return grid, out
+
+    return sample
+
+
+def _shifted_rows(rng: np.random.Generator) -> PairSampler:
+    """Every row moves by a number of its own: its place, its colour, or how much is in it; or rows are packed or sorted."""
+    rule = pick(rng, ("shear", "alternate", "content", "pack", "sort", "colour", "wave", "stack"))
+    colours = palette(rng, 3)
+    factor = int(rng.integers(1, 3))
+    wraps = rng.random() < 0.5
+    amounts = {c: k for c, k in zip(colours, rng.permutation(3).tolist(), strict=True)}
+
+    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+        height, width = side(rng, size, 3, 20), side(rng, size, 5, 24)
+        grid = np.zeros((height, width), np.int8)
+        lengths = rng.integers(1, max(2, width // 2) + 1, height)
+        starts = rng.integers(0, 3, height)
+        if rule == "sort" and len(set(lengths.tolist())) < height:
+            if height > width:
+                return None
+            lengths = rng.permutation(width)[:height] + 1
+        for r in range(height):
+            start = 0 if rule in ("sort", "content", "stack") else int(starts[r])
+            grid[r, start : start + int(lengths[r])] = pick(rng, colours)
+            if rule == "pack":
+                grid[r] = np.where(rng.random(width) < 0.4, np.int8(pick(rng, colours)), 0)
+        out = np.zeros_like(grid)
+        if rule == "sort":
+            return grid, grid[np.argsort(lengths, kind="stable")]
+        if rule == "pack":
+            order = np.argsort(grid > 0, axis=1, kind="stable")
+            return grid, np.take_along_axis(grid, order, 1)
+        for r in range(height):
+            by = {
+                "shear": factor * r,
+                "alternate": factor * (r % 2),
+                "content": int((grid[r] > 0).sum()),
+                "colour": amounts.get(int(grid[r].max()), 0),
+                "wave": (0, 1, 2, 1)[r % 4],
+                "stack": width - int((grid[r] > 0).sum()) if wraps else (width - int((grid[r] > 0).sum())) // 2,
+            }[rule]
+            if wraps or rule == "stack":
+                out[r] = np.roll(grid[r], by)
+            elif by < width:
+                out[r, by:] = grid[r, : width - by]
+        return grid, out
+
+    return sample
+
+
+FALLING: tuple[Family, ...] = (_sand, _rigid, _magnets, _steps, _steps, _approach, _cut, _velocity, _shifted_rows)
