@@ -32,7 +32,7 @@ def saved(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("rslora", [True, False])
 @pytest.mark.parametrize("targets", [("q", "k", "v", "o", "gate", "up", "down", "head"), ("up",), ("head",)])
 def test_saved_and_loaded_it_is_the_same(rslora: bool, targets: tuple[str, ...], tmp_path: Path) -> None:
-    lora = LoraConfig(rank=5, alpha=2.5, rslora=rslora, targets=targets)
+    lora = LoraConfig(rank=5, alpha=2.5, rslora=rslora, targets=targets, dropout=0.25)
     adapter = random_adapter(CONFIG, lora)
     save_adapter(tmp_path, adapter, lora)
     loaded, settings = load_adapter(tmp_path, CONFIG)

@@ -64,9 +64,13 @@ class LoraConfig:
     """Scale by alpha / sqrt(rank) (arXiv 2312.03732) instead of alpha / rank."""
     targets: tuple[str, ...] = ("q", "k", "v", "o", "gate", "up", "down")
     """Any of q, k, v, o, gate, up, down, head."""
+    dropout: float = 0.0
+    """While training, each input of an adapter is dropped with this probability (never of the base it is added to)."""
 
     def __post_init__(self) -> None:
         _at_least_one(self, "rank")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout: {self.dropout}, must lie in [0, 1); 0 drops nothing")
 
     @property
     def scale(self) -> float:
@@ -153,6 +157,10 @@ class AdaptConfig:
         _at_least_one(self, "steps", "batch_size", "chunk", "slots", "stop_chunks")
         if self.shared and (self.stop_loss is not None or self.stop_demo):
             raise ValueError("shared: the adapter of a family takes all its steps; leave stop_loss and stop_demo out")
+        if self.lora.dropout and self.trainable == "full":
+            raise ValueError("lora.dropout: it drops inputs of adapters; set it to 0, or trainable to lora")
+        if self.lora.dropout and "head" in self.lora.targets:
+            raise ValueError("lora.dropout: adapters on the head have none; set it to 0, or leave head out of targets")
 
 
 @dataclass(frozen=True)

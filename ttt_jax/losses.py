@@ -6,6 +6,8 @@ The contract, for every stage (adaptation, SFT and what follows them):
 
 `trainable` and `frozen` are disjoint parts of the model's variables, for
 example {"lora": adapter} and {"params": base}, or {"params": params} and {}.
+Where adapters have dropout, `frozen` holds the masks of the step as well: apply
+the model to both together, `{**frozen, **trainable}`.
 `batch` is a dict of arrays. `metrics` is a dict of float32 scalars. A loss
 knows nothing of tasks, steps or devices: adaptation maps it over tasks.
 

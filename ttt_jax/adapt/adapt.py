@@ -69,7 +69,7 @@ class Adapter:
             jax.vmap(make_schedule(config.optimizer, config.steps))(jnp.arange(config.steps))
         ).tolist()
         self.tx = make_optimizer(config.optimizer, config.steps)
-        self.chunk: AdaptChunk = make_adapt_chunk(get_loss(config.loss), self.tx, self.model)
+        self.chunk: AdaptChunk = make_adapt_chunk(get_loss(config.loss), self.tx, self.model, config.lora.dropout)
         self.check = make_check(self.model)
         self.start = jax.jit(self._start)
         self.frozen: Variables = {} if config.trainable == "full" else {"params": base}
@@ -77,7 +77,8 @@ class Adapter:
 
     def _start(self, base: Any, seeds: jax.Array, max_steps: jax.Array) -> AdaptState:
         keys = jax.vmap(jax.random.key)(seeds)
-        return constrain(init_state(init_trainable(keys, base, self.model, self.config)[0], self.tx, max_steps))
+        trainable, _ = init_trainable(keys, base, self.model, self.config)
+        return constrain(init_state(trainable, self.tx, max_steps, seeds))
 
     def initial_state(self, ids: Sequence[str | None]) -> AdaptState:
         """The state before the first step, a slot for each id; a slot without one (None) takes no steps."""

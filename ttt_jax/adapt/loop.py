@@ -10,16 +10,19 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Int, UInt32
 
 from ttt_jax.config import AdaptConfig
 from ttt_jax.losses import Batch, Loss, Variables
+from ttt_jax.model.dropout import dropouts
 from ttt_jax.model.lora import init_adapter
 from ttt_jax.runtime.mesh import constrain, over_tasks
 from ttt_jax.update import TrainState, make_update
 
 # Logits that the held-out check of a task holds at a time.
 CHECK_LOGITS = 1 << 22
+# Folded into a task's key for its masks: below it are numbers of layers, which its first weights are drawn with.
+MASKS = 1 << 31
 
 
 @flax.struct.dataclass
@@ -28,6 +31,7 @@ class AdaptState:
 
     Attributes:
       train: trainable variables, optimizer state and step of each task.
+      seed: with the step, says what dropout drops.
       max_steps: where each task ends.
       done: it has used its steps.
       failed: a step gave a non-finite loss, gradient or update. The task keeps
@@ -35,6 +39,7 @@ class AdaptState:
     """
 
     train: TrainState
+    seed: UInt32[Array, " tasks"]
     max_steps: Int[Array, " tasks"]
     done: Bool[Array, " tasks"]
     failed: Bool[Array, " tasks"]
@@ -67,11 +72,17 @@ def init_trainable(keys: Any, base: Any, model: Any, config: AdaptConfig) -> tup
     return {"params": copies}, {}
 
 
-def init_state(trainable: Variables, tx: optax.GradientTransformation, max_steps: Int[Array, " tasks"]) -> AdaptState:
-    """The state before the first step. `max_steps` 0 marks an empty slot."""
+def init_state(
+    trainable: Variables,
+    tx: optax.GradientTransformation,
+    max_steps: Int[Array, " tasks"],
+    seeds: UInt32[Array, " tasks"] | None = None,
+) -> AdaptState:
+    """The state before the first step. `max_steps` 0 marks an empty slot; `seeds` are zeros where None."""
     max_steps = jnp.asarray(max_steps, jnp.int32)
     return AdaptState(
         train=jax.vmap(partial(TrainState.create, tx=tx))(trainable),
+        seed=jnp.zeros(max_steps.shape, jnp.uint32) if seeds is None else jnp.asarray(seeds, jnp.uint32),
         max_steps=max_steps,
         done=max_steps <= 0,
         failed=jnp.zeros(max_steps.shape, bool),
@@ -94,18 +105,23 @@ def take_slot(stacked: Any, slot: Int[Array, ""]) -> Any:
     return jax.tree.map(lambda x: x[slot], stacked)
 
 
-def make_adapt_chunk(loss: Loss, tx: optax.GradientTransformation, model: Any) -> AdaptChunk:
+def make_adapt_chunk(loss: Loss, tx: optax.GradientTransformation, model: Any, dropout: float = 0.0) -> AdaptChunk:
     """The jitted function that advances T tasks by k steps.
 
     `chunk(state, frozen, batches) -> (state, metrics)`: every array of
     `batches` is [T, k, ...] and every metric [T, k]; the state is donated.
     `frozen` is not mapped, so a base matmul is one matmul over all tasks. A
     task that is done or failed keeps its state to the bit; its metrics of
-    such steps are NaN.
+    such steps are NaN. `dropout` is the rate at which adapters lose inputs;
+    what they lose is a function of the task's seed and its step, so chunks,
+    slots and neighbours do not change it.
     """
     update = make_update(loss, tx, model)
 
     def one_step(frozen: Variables, state: AdaptState, batch: Batch):
+        if dropout:
+            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(state.seed), MASKS), state.train.step)
+            frozen = {**frozen, "dropout": dropouts(key, state.train.trainable["lora"], dropout)}
         train, metrics = update(state.train, frozen, batch)
         value = metrics["loss"]
         finite = jnp.isfinite(value) & jnp.isfinite(metrics["grad_norm"]) & jnp.isfinite(metrics["update_norm"])
@@ -114,7 +130,7 @@ def make_adapt_chunk(loss: Loss, tx: optax.GradientTransformation, model: Any) -
         done = state.done | (train.step >= state.max_steps)
         metrics = {name: jnp.where(state.active, metric, jnp.nan) for name, metric in metrics.items()}
         failed = state.failed | (state.active & ~finite)
-        return AdaptState(train, state.max_steps, done, failed), metrics
+        return state.replace(train=train, done=done, failed=failed), metrics
 
     def one_task(state: AdaptState, frozen: Variables, batches: Batch):
         return jax.lax.scan(partial(one_step, frozen), state, batches)

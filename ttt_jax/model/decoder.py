@@ -20,6 +20,7 @@ from ttt_jax.config import Remat
 from ttt_jax.model.attention import cached_attention, causal_attention
 from ttt_jax.model.cache import Cache
 from ttt_jax.model.config import ModelConfig
+from ttt_jax.model.dropout import INPUT
 from ttt_jax.model.head import token_logprobs
 from ttt_jax.model.linear import keep_products, project
 from ttt_jax.model.quantize import QuantisedKernel
@@ -32,7 +33,7 @@ ONE_HOT_VOCABULARY = 256
 
 
 class Linear(nn.Module):
-    """A linear layer whose adapter, if any, lies in collection `lora`."""
+    """A linear layer whose adapter, if any, lies in collection `lora`, and what drops its inputs in `dropout`."""
 
     in_features: int
     features: int
@@ -57,6 +58,8 @@ class Linear(nn.Module):
             tree |= {"bias": self.bias}
         if self.has_variable("lora", "a"):
             tree |= {"a": self.get_variable("lora", "a"), "b": self.get_variable("lora", "b")}
+        if self.has_variable("dropout", INPUT):
+            tree |= {"dropout": self.get_variable("dropout", INPUT)}
         return tree
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -171,7 +174,8 @@ class Decoder(nn.Module):
         between products and attention ("products"), or each layer from its input ("full").
       batch_axes: mesh axes that the rows of a batch are split over where the model is not mapped over tasks.
 
-    Apply it with `{"params": base}` or `{"params": base, "lora": adapter}`.
+    Apply it with `{"params": base}` or `{"params": base, "lora": adapter}`, and to train an adapter with dropout
+    `dropout` beside these (model/dropout.py).
     """
 
     config: ModelConfig

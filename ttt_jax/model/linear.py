@@ -26,12 +26,14 @@ def project(
 
     Where that takes less time (`merging_pays`), the adapter is added to the
     kernel, `x (W + scale * A B)`, with gradients for both factors. In a narrow
-    type this rounds the sum.
+    type this rounds the sum. With dropout, adapter and base have different
+    inputs, and the adapter stays beside the kernel.
 
     Args:
       x: activations. Under vmap over tasks with `weights["kernel"]` unmapped, the
         base's product stays one product over all tasks.
-      weights: kernel [in, out], and where there are any bias [out], a [in, rank], b [rank, out].
+      weights: kernel [in, out], and where there are any bias [out], a [in, rank], b [rank, out] and, while
+        training, dropout, a function of what the adapter reads.
       scale: factor of the adapter's product.
       dtype: type of the operands.
       out_dtype: type of the result; None is `dtype`.
@@ -40,9 +42,11 @@ def project(
     # One axis of tokens: under vmap a product over two of them is transposed in memory first.
     x = x.reshape(-1, x.shape[-1])
     kernel, adapted, quantised = weights["kernel"], "a" in weights, isinstance(weights["kernel"], QuantisedKernel)
+    dropout = weights.get("dropout")
     fan_in, fan_out = kernel.shape
     y: Any
-    if adapted and not quantised and merging_pays(len(x), fan_in, fan_out, weights["b"].shape[0]):
+    mergeable = adapted and not quantised and dropout is None
+    if mergeable and merging_pays(len(x), fan_in, fan_out, weights["b"].shape[0]):
         y = merged_matmul(x, kernel, weights["a"], weights["b"], scale, out_dtype)
         adapted = False
     elif quantised:
@@ -52,7 +56,8 @@ def project(
     if "bias" in weights:
         y = y + weights["bias"].astype(y.dtype)[None]
     if adapted:
-        low = checkpoint_name(jnp.matmul(x, weights["a"].astype(dtype)), PRODUCT)
+        read = x if dropout is None else dropout(x)
+        low = checkpoint_name(jnp.matmul(read, weights["a"].astype(dtype)), PRODUCT)
         y = y + scale * jnp.matmul(low, weights["b"].astype(dtype), preferred_element_type=out_dtype)
     return checkpoint_name(y, PRODUCT).reshape(*lead, -1)
 

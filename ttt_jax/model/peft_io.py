@@ -48,7 +48,7 @@ def save_adapter(path: str | Path, adapter: Adapter, lora: LoraConfig, base: str
     Args:
       path: a directory, made where it is missing.
       adapter: as `init_adapter` makes it.
-      lora: its rank, alpha and rsLoRA.
+      lora: its rank, alpha, rsLoRA and the dropout that it was trained with.
       base: name or path of the base model, kept for the reader.
     """
     path = Path(path)
@@ -75,7 +75,7 @@ def save_adapter(path: str | Path, adapter: Adapter, lora: LoraConfig, base: str
         "r": lora.rank,
         "lora_alpha": lora.alpha,
         "use_rslora": lora.rslora,
-        "lora_dropout": 0.0,
+        "lora_dropout": lora.dropout,
         "bias": "none",
         "target_modules": [_MODULES[target] for target in TARGETS if target in targets],
     }
@@ -128,4 +128,5 @@ def load_adapter(path: str | Path, config: ModelConfig) -> tuple[Adapter, LoraCo
     if not flat:
         raise ModelError(f"{path / WEIGHTS}: no factors of an adapter")
     targets = tuple(target for target in TARGETS if any(name.split(".")[-2] == target for name in flat))
-    return unflatten(flat), LoraConfig(rank, alpha, bool(settings.get("use_rslora")), targets)
+    dropout = float(settings.get("lora_dropout") or 0.0)
+    return unflatten(flat), LoraConfig(rank, alpha, bool(settings.get("use_rslora")), targets, dropout)
