@@ -163,7 +163,7 @@ def broken(rng: Rng) -> PairSampler:
 
 
 def motif_turned(rng: Rng) -> PairSampler:
-    """A motif in one quarter of a cross of lines (or of a plain grid) goes into the other quarters, turned or mirrored."""
+    """A motif in one quarter of a cross of lines goes into the other quarters, turned or mirrored."""
     ops = pick(rng, [(0, 3, 2, 5), (0, 6, 4, 5), (0, 0, 0, 0), (0, 3, 0, 3)])
     line = colours(rng, 1)[0]
     marked = chance(rng, 0.4)

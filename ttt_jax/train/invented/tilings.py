@@ -1,4 +1,4 @@
-"""Rules of tilings: a pattern that repeats is damaged, cut short, hidden or drifts, and the answer restores or reads it."""
+"""Rules of tilings: a repeating pattern is damaged, cut short or hidden, and the answer restores or reads it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _lattice(rng: Rng, shape: tuple[int, int], palette: Sequence[int]) -> tuple[
         grid[::down, ::right] = palette[2]
     if len(palette) > 3 and down > 2 and right > 2:
         grid[down // 2 :: down, right // 2 :: right] = palette[3]
-    return np.roll(grid, (0, 0), (0, 1)), (down, right)
+    return grid, (down, right)
 
 
 _TILINGS: tuple[Tiling, ...] = (_cells, _cells, _bricks, _formula, _lattice)
@@ -106,7 +106,7 @@ def repaired(rng: Rng) -> PairSampler:
     fixed = colours(rng, pick(rng, [2, 3, 4]), [mask]) if chance(rng, 0.4) else None
     kind = pick(rng, ["boxes", "boxes", "cells", "stripe", "corner"])
     number = pick(rng, [1, 1, 2, 3])
-    answer = pick(rng, ["whole", "whole", "whole", "patch", "patch", "unit", "stain only"])
+    answer = pick(rng, ["whole", "whole", "whole", "patch", "patch", "stain only"])
     if answer == "patch":
         kind, number = pick(rng, ["boxes", "corner"]), 1
 
@@ -122,8 +122,6 @@ def repaired(rng: Rng) -> PairSampler:
             return finished(question, grid)
         if answer == "stain only":
             return finished(question, np.where(hidden, grid, 0)) if mask else None
-        if answer == "unit":
-            return finished(question, grid[: periods[0], : periods[1]]) if max(periods) < 6 else None
         rows, columns = np.flatnonzero(hidden.any(1)), np.flatnonzero(hidden.any(0))
         return finished(question, grid[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
 
@@ -168,8 +166,6 @@ def extended(rng: Rng) -> PairSampler:
             table = np.arange(10, dtype=np.int8)
             table[fixed] = shades
             answer = table[answer]
-            if not beyond and chance(rng, 0.0):
-                return None
         return finished(question, answer)
 
     return sample
