@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from ttt_jax.train.invented.choices import CHOICES
+from ttt_jax.train.invented.frames import FRAMES
 from ttt_jax.train.invented.panels import PANELS
 from ttt_jax.train.invented.rule import Family
+from ttt_jax.train.invented.sequences import SEQUENCES
 from ttt_jax.train.invented.symmetry import SYMMETRIES_SHOWN
 from ttt_jax.train.invented.tilings import TILINGS
 from ttt_jax.train.invented.transformed import TRANSFORMED
 
-FAMILIES: tuple[Family, ...] = (*TRANSFORMED, *TILINGS, *SYMMETRIES_SHOWN, *PANELS, *CHOICES)
+FAMILIES: tuple[Family, ...] = (*TRANSFORMED, *TILINGS, *SYMMETRIES_SHOWN, *PANELS, *CHOICES, *SEQUENCES, *FRAMES)
