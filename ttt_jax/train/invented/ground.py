@@ -197,8 +197,11 @@ def bar(count: int, colour: int, length: int) -> np.ndarray | None:
     return row
 
 
-def guised(family: Family) -> Family:
-    """Rules of `family` turned or reflected, on grounds of other colours, and sometimes answered by what is new only."""
+def guised(family: Family, adds: bool = True) -> Family:
+    """Rules of `family` turned or reflected, and on grounds of other colours.
+
+    Where a rule `adds` to its input, the answer is sometimes what it added alone.
+    """
 
     @wraps(family)
     def draw(rng: np.random.Generator) -> PairSampler:
@@ -209,7 +212,7 @@ def guised(family: Family) -> Family:
         if ground == "fixed":
             other = int(rng.integers(1, 10))
             swapped[[0, other]] = other, 0
-        only_new = rng.random() < 0.08
+        only_new = adds and rng.random() < 0.08
 
         def sample(rng: np.random.Generator, size: float) -> Pair | None:
             pair = sampler(rng, size)
@@ -223,9 +226,9 @@ def guised(family: Family) -> Family:
                 if not changed.any():
                     return None
                 if only_new:
-                    answer = np.where(changed, answer, 0)
-                    if not answer.any():
+                    if not answer[question > 0].all():
                         return None
+                    answer = np.where(changed, answer, 0)
             colours = swapped
             if ground == "varied":
                 used = np.bincount(np.concatenate((question.ravel(), answer.ravel())), minlength=10)
