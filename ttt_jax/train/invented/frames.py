@@ -29,7 +29,7 @@ def nested(rng: Rng) -> PairSampler:
     thick_outer = chance(rng, 0.3)
 
     def sample(rng: Rng, size: float) -> Pair | None:
-        number = int(rng.integers(2, 3 + round(3 * size)))
+        number = int(rng.integers(2 + int(chance(rng, 0.7)), 4 + round(3 * size)))
         palette = fixed or colours(rng, 5)
         shades = [palette[0]]
         while len(shades) < number:

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from ttt_jax.train.invented.choices import CHOICES
 from ttt_jax.train.invented.frames import FRAMES
+from ttt_jax.train.invented.keys import KEYS
 from ttt_jax.train.invented.panels import PANELS
+from ttt_jax.train.invented.repairs import REPAIRS
 from ttt_jax.train.invented.rule import Family
 from ttt_jax.train.invented.sequences import SEQUENCES
 from ttt_jax.train.invented.symmetry import SYMMETRIES_SHOWN
 from ttt_jax.train.invented.tilings import TILINGS
 from ttt_jax.train.invented.transformed import TRANSFORMED
 
-FAMILIES: tuple[Family, ...] = (*TRANSFORMED, *TILINGS, *SYMMETRIES_SHOWN, *PANELS, *CHOICES, *SEQUENCES, *FRAMES)
+FAMILIES: tuple[Family, ...] = (
+    *TRANSFORMED,
+    *TILINGS,
+    *SYMMETRIES_SHOWN,
+    *PANELS,
+    *CHOICES,
+    *SEQUENCES,
+    *FRAMES,
+    *KEYS,
+    *REPAIRS,
+)

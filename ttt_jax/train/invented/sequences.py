@@ -191,7 +191,7 @@ def spotted(rng: Rng) -> PairSampler:
     inner_first = chance(rng, 0.5)
 
     def sample(rng: Rng, size: float) -> Pair | None:
-        number = int(rng.integers(2, 3 + round(5 * size)))
+        number = int(rng.integers(2 + int(chance(rng, 0.6)), 4 + round(6 * size)))
         palette = colours(rng, 5)
         row = np.asarray([pick(rng, palette) for _ in range(number)], np.int8)
         if len(set(row.tolist())) < 2:
