@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import wraps
 
 import numpy as np
 
-from ttt_jax.train.invented.actions import (
-    Action,
-    act,
-    as_action,
-    draw_action,
-    draw_change,
-    keep,
-)
+from ttt_jax.train.invented import accounts, copies, relations
+from ttt_jax.train.invented.actions import Action, act, as_action, draw_action
+from ttt_jax.train.invented.changes import draw_change, keep
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler
-from ttt_jax.train.invented.scenes import CLEAR, Palette, Scene, Thing
-from ttt_jax.train.invented.selectors import MEASURES, PLACES, Selector, draw_selector
+from ttt_jax.train.invented.scenes import CLEAR, Palette, Scene, Thing, pair_of
+from ttt_jax.train.invented.selector import Selector
+from ttt_jax.train.invented.selectors import MEASURES, PLACES, draw_selector
 
 
 def _pair(scene: Scene, things: list[Thing] | None) -> Pair | None:
-    """Input and output of a rule that leaves the ground as it is."""
-    if things is None:
-        return None
-    question, answer = scene.painted(), scene.painted(things)
-    if question is None or answer is None or np.array_equal(question, answer):
-        return None
-    return question, answer
+    return None if things is None else pair_of(scene, scene.painted(things))
 
 
 def edit_chosen(rng: np.random.Generator) -> PairSampler:
@@ -156,4 +147,47 @@ def crop(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-FAMILIES: tuple[Family, ...] = (edit_chosen, edit_chosen, edit_chosen, edit_all, recolour_by_rank, two_steps, crop)
+_TRIALS = 7
+
+
+def lively(family: Family) -> Family:
+    """The family without rules that seldom come to a pair (a tie in most scenes, nothing to change) or whose outputs
+    are all the same: a rule is drawn anew until two of a few trial pairs have different outputs."""
+
+    @wraps(family)
+    def drawn(rng: np.random.Generator) -> PairSampler:
+        while True:
+            sample = family(rng)
+            first = None
+            for _ in range(_TRIALS):
+                pair = sample(rng, 0.3)
+                if pair is None:
+                    continue
+                if first is None:
+                    first = pair[1]
+                elif not np.array_equal(first, pair[1]):
+                    return sample
+
+    return drawn
+
+
+FAMILIES: tuple[Family, ...] = tuple(
+    lively(family)
+    for family in (
+        *(
+            edit_chosen,
+            edit_chosen,
+            edit_chosen,
+            edit_chosen,
+            edit_all,
+            edit_all,
+            recolour_by_rank,
+            two_steps,
+            two_steps,
+        ),
+        *(crop, crop),
+        *accounts.FAMILIES,
+        *relations.FAMILIES,
+        *copies.FAMILIES,
+    )
+)

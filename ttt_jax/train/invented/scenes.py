@@ -13,8 +13,9 @@ from functools import cached_property
 
 import numpy as np
 
+from ttt_jax.tasks.grids import MAX_SIDE
 from ttt_jax.train.invented import shapes
-from ttt_jax.train.invented.rule import side
+from ttt_jax.train.invented.rule import Pair, side
 
 CLEAR = -1
 """The colour of see-through cells in sprites."""
@@ -141,9 +142,15 @@ class Scene:
 
 
 class Palette:
-    """Hands out the colours of one rule, each once; some of the rest are the colours without a role."""
+    """Hands out the colours of one rule, each once; some of the rest are the colours without a role.
+
+    Attributes:
+      grounds: colours of the ground, of which each pair draws one.
+      wants: what else the look of the rule must have: "accents" (things of two colours), "holes", "bulk" (inner cells).
+    """
 
     def __init__(self, rng: np.random.Generator):
+        self.wants: set[str] = set()
         first = shapes.ground_colour(rng)
         self._left = shapes.colours(rng, 10, avoid=(first,))
         self._taken: list[int] = []
@@ -195,6 +202,7 @@ class Look:
       square: grids are square.
       most: things in a scene.
       gap: free cells between things, at least.
+      largest: sides of things are at most this.
     """
 
     makers: list[shapes.Maker]
@@ -207,6 +215,7 @@ class Look:
     most: int = 6
     gap: int = 1
     striped: int | None = None
+    largest: int = 8
 
     def mask(self, rng: np.random.Generator, bound: int) -> np.ndarray:
         return self.makers[int(rng.random() * len(self.makers))](rng, bound)
@@ -237,17 +246,19 @@ class Look:
         return [self.sprite(rng, m, c) for m, c in zip(masks, self.colours(rng, len(masks)), strict=True)]
 
 
-def draw_look(
-    rng: np.random.Generator, palette: Palette, makers: list[shapes.Maker] | None = None, plain: bool = False
-) -> Look:
+def draw_look(rng: np.random.Generator, palette: Palette, plain: bool = False) -> Look:
     """A look whose colours have no role in the rule yet; `plain` for rules in which a thing has just one colour."""
-    if makers is None:
-        picked = rng.choice(len(_MAKERS), size=int(rng.integers(1, 5)), replace=False, p=_MAKER_SHARE)
-        makers = [_MAKERS[i][0] for i in picked]
+    picked = rng.choice(len(_MAKERS), size=int(rng.integers(1, 5)), replace=False, p=_MAKER_SHARE)
+    makers = [_MAKERS[i][0] for i in picked]
+    if "holes" in palette.wants:
+        makers = [*makers[:2], shapes.any_holed, shapes.any_frame]
+    elif "bulk" in palette.wants:
+        makers = [*makers[:1], shapes.any_square, shapes.any_rectangle, shapes.any_square]
     noise = palette.one() if rng.random() < 0.08 else None
     striped = palette.one() if rng.random() < 0.04 else None
     count = int(rng.choice([1, 2, 3, 4, 8], p=[0.25, 0.15, 0.2, 0.2, 0.2]))
-    dress = str(rng.choice(["plain", "core", "halves", "mixed"], p=[0.76, 0.1, 0.06, 0.08]))
+    share = [0.04, 0.66, 0.1, 0.2] if "accents" in palette.wants else [0.76, 0.1, 0.06, 0.08]
+    dress = str(rng.choice(["plain", "core", "halves", "mixed"], p=share))
     return Look(
         makers=makers,
         palette=palette.rest(count if plain or dress == "plain" else max(2, count)),
@@ -258,6 +269,7 @@ def draw_look(
         striped=striped,
         square=bool(rng.random() < 0.5),
         most=int(rng.integers(3, 9)),
+        largest=3 if rng.random() < 0.25 else 8,
         gap=2 if rng.random() < 0.15 else 1,
     )
 
@@ -270,9 +282,11 @@ def extent(rng: np.random.Generator, size: float, square: bool, least: int = 5, 
     return height, min(most, max(least, height + int(rng.integers(-4, 5))))
 
 
-def bound_of(height: int, width: int) -> int:
-    """How large things may be so that some fit next to each other."""
-    return int(np.clip(min(height, width) // 3, 2, 7))
+def bound_of(rng: np.random.Generator, look: Look, height: int, width: int) -> int:
+    """How large the things of one scene may be so that some fit next to each other."""
+    least = min(height, width)
+    lowest = 2 if least < 8 or look.largest < 4 else 3
+    return int(rng.integers(lowest, int(np.clip(0.45 * least, 2, look.largest)) + 1))
 
 
 def empty_ground(rng: np.random.Generator, look: Look, height: int, width: int) -> tuple[np.ndarray, int]:
@@ -304,3 +318,16 @@ def lay_out(
         if spot is not None:
             things.append(Thing(*spot, sprite))
     return Scene(ground, things, colour)
+
+
+def solid(mask: np.ndarray, colour: int) -> np.ndarray:
+    """int8[height, width]: a sprite of one colour."""
+    return np.where(mask, np.int8(colour), np.int8(CLEAR))
+
+
+def pair_of(scene: Scene, answer: np.ndarray | None) -> Pair | None:
+    """A scene and what becomes of it, if that is a change and a legal grid."""
+    question = scene.painted()
+    if question is None or answer is None or max(answer.shape) > MAX_SIDE or np.array_equal(question, answer):
+        return None
+    return question, np.ascontiguousarray(answer, np.int8)

@@ -1,92 +1,17 @@
-"""Which things of a scene a rule means: by size, shape, colour, number, place or a key; and scenes that show it."""
+"""Which things of a scene a rule means: by size, shape, colour, number, place or a key."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ttt_jax.train.invented import shapes
-from ttt_jax.train.invented.scenes import Look, Palette, Scene, Thing, bound_of, draw_look, extent, lay_out
+from ttt_jax.train.invented.scenes import CLEAR, Look, Palette, Scene, Thing
+from ttt_jax.train.invented.selector import Selector, Sprites, plain_cast
 
 Measure = Callable[[Thing], float]
 Trait = Callable[[Thing], bool]
-Sprites = list[np.ndarray]
-
-
-def _plain_cast(rng: np.random.Generator, look: Look, bound: int, count: int) -> Sprites:
-    return look.sprites(rng, [look.mask(rng, bound) for _ in range(count)])
-
-
-@dataclass(frozen=True)
-class Selector:
-    """Divides the things of a scene into chosen ones and others.
-
-    Attributes:
-      judge: `scene -> bool for each thing`, or None where it is not clear (a tie).
-      cast: `(rng, look, bound, count) -> sprites` among which some are likely to be chosen.
-      single: just one thing is chosen.
-      plain: things have one colour each.
-      colours: how many colours things need at least.
-      key: the ground shows the colour of one thing: as a "cell" in a corner, as a "line" along the upper border, or as
-        a "spot" of `spot_colour` anywhere.
-      corner: of the key cell: 0 or 1 for each axis.
-      place: where each of `count` things may be, or None for anywhere.
-    """
-
-    judge: Callable[[Scene], list[bool] | None]
-    cast: Callable[[np.random.Generator, Look, int, int], Sprites] = _plain_cast
-    single: bool = False
-    plain: bool = False
-    colours: int = 1
-    key: str | None = None
-    corner: tuple[int, int] = (0, 0)
-    spot_colour: int | None = None
-    place: Callable[[np.random.Generator, int], list[shapes.Place]] | None = None
-
-    def look(self, rng: np.random.Generator, palette: Palette, plain: bool = False) -> Look:
-        """A look in which this selector has something to select by."""
-        look = draw_look(rng, palette, plain=plain or self.plain)
-        if len(look.palette) < self.colours:
-            look = replace(look, palette=palette.rest(max(self.colours, 4)))
-        return replace(look, same_in_pair=False) if self.colours > 1 else look
-
-    def draw(self, rng: np.random.Generator, size: float, look: Look) -> Scene | None:
-        """A scene with at least two things."""
-        height, width = extent(rng, size, look.square)
-        bound = bound_of(height, width)
-        room = height * width // ((bound + 1) * (bound + 1))
-        count = int(rng.integers(2, max(3, min(look.most, room) + 1)))
-        sprites = self.cast(rng, look, bound, count)
-        space = shapes.Space(height, width, look.gap)
-        spot = None
-        if self.key == "cell":
-            spot = (self.corner[0] * (height - 1), self.corner[1] * (width - 1))
-            space.take(*spot, 1, 1)
-        elif self.key == "line":
-            space.take(0, 0, 1, width)
-        elif self.key == "spot":
-            spot = (int(rng.integers(height)), int(rng.integers(width)))
-            space.take(*spot, 1, 1)
-        scene = lay_out(rng, look, sprites, height, width, self.place(rng, count) if self.place else None, space)
-        if len(scene.things) < 2:
-            return None
-        if self.key is None:
-            return scene
-        key = scene.things[int(rng.integers(len(scene.things)))].colour
-        if spot is None:
-            scene.ground[0] = key
-        else:
-            scene.ground[spot] = key if self.spot_colour is None else self.spot_colour
-        return replace(scene, key=key, key_spot=spot)
-
-    def chosen(self, scene: Scene) -> list[bool] | None:
-        """Which things are chosen: some but not all, exactly one for `single`; None where the scene does not do."""
-        labels = self.judge(scene)
-        if labels is None or not any(labels) or all(labels) or (self.single and sum(labels) != 1):
-            return None
-        return labels
 
 
 # ---------------------------------------------------------------- by rank
@@ -121,7 +46,7 @@ def holed_cast(rng: np.random.Generator, look: Look, bound: int, count: int) -> 
     return look.sprites(rng, masks)
 
 
-def extreme(measure: Measure, sign: int, rank: int = 0, cast=_plain_cast) -> Selector:
+def extreme(measure: Measure, sign: int, rank: int = 0, cast=plain_cast) -> Selector:
     """The thing with the largest (sign 1) or smallest (-1) measure; or second, third for rank 1, 2."""
 
     def judge(scene: Scene) -> list[bool] | None:
@@ -137,7 +62,7 @@ def extreme(measure: Measure, sign: int, rank: int = 0, cast=_plain_cast) -> Sel
 def _by_size(rng: np.random.Generator, palette: Palette) -> Selector:
     measure = MEASURES[int(rng.integers(len(MEASURES)))]
     rank = int(rng.random() < 0.15)
-    return extreme(measure, 1 if rng.random() < 0.6 else -1, rank, holed_cast if measure is _holes else _plain_cast)
+    return extreme(measure, 1 if rng.random() < 0.6 else -1, rank, holed_cast if measure is _holes else plain_cast)
 
 
 def _by_position(rng: np.random.Generator, palette: Palette) -> Selector:
@@ -267,7 +192,7 @@ def _by_colour(rng: np.random.Generator, palette: Palette) -> Selector:
         chosen = int(rng.integers(1, count))
         masks = [look.mask(rng, bound) for _ in range(count)]
         colours = [wanted] * chosen + look.colours(rng, count - chosen)
-        return [np.where(masks[i], np.int8(colours[i]), np.int8(-1)) for i in rng.permutation(count)]
+        return [np.where(masks[i], np.int8(colours[i]), np.int8(CLEAR)) for i in rng.permutation(count)]
 
     return Selector(lambda scene: [t.colour == wanted for t in scene.things], cast, plain=True)
 
@@ -282,7 +207,7 @@ def _by_colour_count(rng: np.random.Generator, palette: Palette) -> Selector:
         many = count - 1 if odd else int(rng.integers(count // 2 + 1, count))
         colours = [palette[0]] * many + [palette[1 + i % (len(palette) - 1)] for i in range(count - many)]
         masks = [look.mask(rng, bound) for _ in range(count)]
-        return [np.where(masks[i], np.int8(colours[i]), np.int8(-1)) for i in rng.permutation(count)]
+        return [np.where(masks[i], np.int8(colours[i]), np.int8(CLEAR)) for i in rng.permutation(count)]
 
     def judge(scene: Scene) -> list[bool] | None:
         colours = [t.colour for t in scene.things]
@@ -304,9 +229,9 @@ def _by_mark(rng: np.random.Generator, palette: Palette) -> Selector:
     single = bool(rng.random() < 0.5)
 
     def cast(rng: np.random.Generator, look: Look, bound: int, count: int) -> Sprites:
-        sprites = _plain_cast(rng, look, bound, count)
+        sprites = plain_cast(rng, look, bound, count)
         for i in rng.permutation(count)[: 1 if single else int(rng.integers(1, count))]:
-            spots = np.flatnonzero(sprites[i] != -1)
+            spots = np.flatnonzero(sprites[i] != CLEAR)
             if len(spots) > 2:
                 sprites[i].flat[spots[int(rng.integers(len(spots)))]] = mark
         return sprites
