@@ -11,7 +11,7 @@ from typing import Any
 from ttt_jax.adapt.plan import Plan
 from ttt_jax.config import RunConfig
 from ttt_jax.pipeline import Solver
-from ttt_jax.programs import Programs, compile_all, describe, misfits
+from ttt_jax.programs import Programs, describe, misfits
 from ttt_jax.run import OK, SOME_REFUSED, WRONG_OPTIONS, check_options, load, planned
 from ttt_jax.runtime.compile_cache import enable_compile_cache
 from ttt_jax.runtime.compile_log import CompileLog
@@ -52,7 +52,7 @@ def dry_run(config: RunConfig, limit: int | None = None) -> int:
             print(f"error: {error}", file=sys.stderr)
             return WRONG_OPTIONS
         print(describe_plan(plan, config))
-        needs = compile_all(programs.of_plan(plan))
+        needs = programs.compile(programs.of_plan(plan))
         print(describe(needs, limit))
         print(f"{log.count} compilations ({log.cached} from the cache) in {clock_time(log.seconds)}")
         print(expected_time(plan, config))

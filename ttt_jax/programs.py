@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -92,6 +92,7 @@ class Programs:
     def __init__(self, adapter: Adapter, domain: Domain, config: RunConfig):
         self.adapter, self.domain, self.config = adapter, domain, config
         self.parameters = tree_bytes(adapter.base)
+        self._compiled: dict[tuple[int, str], Needs] = {}
 
     def adapt(self, slots: int, length: int) -> Program:
         """One chunk of a pool."""
@@ -188,32 +189,57 @@ class Programs:
             self.adapter.start, self.adapter.base, np.zeros(slots, np.uint32), np.zeros(slots, np.int32)
         )
 
+    def compile(self, programs: Sequence[Program]) -> list[Needs]:
+        """Compiles programs side by side, each once; calls of the same shapes find them compiled."""
+        left = {(program.slots, program.name): program for program in programs}
+        left = {key: program for key, program in left.items() if key not in self._compiled}
+        self._compiled |= dict(zip(left, compile_all(list(left.values())), strict=True))
+        # What lies beside a program may have become known since it was compiled.
+        return [replace(self._compiled[program.slots, program.name], program=program) for program in programs]
+
     # -- Slots that fit ------------------------------------------------------------------------------------
 
-    def slots_for(self, tasks: int, queries: int, limit: int) -> tuple[SlotsFor | None, SlotsFor | None]:
+    def most_slots(self, tasks: int, queries: int) -> tuple[SlotsFor | None, SlotsFor | None]:
+        """What `adapt.slots` and `decode.slots` are where they are auto and memory has no end."""
+        config = self.config
+        rows = config.decode.views * config.decode.samples
+        return (
+            (lambda length: max(1, min(tasks, STEP_TOKENS // (config.adapt.batch_size * length))))
+            if config.adapt.slots == "auto"
+            else None,
+            (lambda length: max(1, min(queries, DECODE_ROWS // rows))) if config.decode.slots == "auto" else None,
+        )
+
+    def slots_for(
+        self, tasks: int, queries: int, limit: int, lengths: tuple[Collection[int], Collection[int]] = ((), ())
+    ) -> tuple[SlotsFor | None, SlotsFor | None]:
         """What `adapt.slots` and `decode.slots` are at each length where they are auto; None where they are not.
+
+        Args:
+          tasks, queries: of the run; more are never side by side.
+          limit: bytes of the device.
+          lengths: of adapting and of decoding, which will be asked for: all are tried at once with the most that is
+            of use, which mostly fits.
 
         Raises:
           ValueError: not even one slot fits.
         """
-        known: dict[tuple[str, int], int] = {}
-        rows = self.config.decode.views * self.config.decode.samples
+        config, known = self.config, dict[tuple[str, int], int]()
+        most_adapting, most_decoding = self.most_slots(tasks, queries)
 
-        def adapt_slots(length: int) -> int:
-            most = max(1, min(tasks, STEP_TOKENS // (self.config.adapt.batch_size * length)))
-            return found("adapt.slots", length, most, lambda slots: [self.adapt(slots, length)])
+        def adapting(length: int, slots: int) -> list[Program]:
+            return [self.adapt(slots, length)]
 
-        def decode_slots(length: int) -> int:
-            most = max(1, min(queries, DECODE_ROWS // rows))
+        def decoding(length: int, slots: int) -> list[Program]:
             beside = max((slots for (option, _), slots in known.items() if option == "adapt.slots"), default=0)
-            if not beside and self.config.adapt.slots != "auto" and ADAPTED in self.config.arms:
-                beside = self.config.adapt.slots
-            arm = self.config.arms[-1]
-            return found("decode.slots", length, most, lambda slots: list(self.decode(slots, length, arm, beside)))
+            if not beside and config.adapt.slots != "auto" and ADAPTED in config.arms:
+                beside = int(config.adapt.slots)
+            return list(self.decode(slots, length, config.arms[-1], beside))
 
-        def found(option: str, length: int, most: int, make: Callable[[int], Sequence[Program]]) -> int:
+        def found(option: str, most: SlotsFor, make: Callable[[int, int], list[Program]], length: int) -> int:
             if (option, length) not in known:
-                slots = most_slots(lambda count: max(size_of(program) for program in make(count)), limit, most)
+                measure = lambda slots: max(map(_bytes, self.compile(make(length, slots))))  # noqa: E731
+                slots = most_slots(measure, limit, most(length))
                 if not slots:
                     raise ValueError(
                         f"{option}: not even one fits at {length} tokens in {gib(limit)}; "
@@ -222,9 +248,12 @@ class Programs:
                 known[option, length] = slots
             return known[option, length]
 
+        first = [p for n in lengths[0] for p in adapting(n, most_adapting(n))] if most_adapting else []
+        first += [p for n in lengths[1] for p in decoding(n, most_decoding(n))] if most_decoding else []
+        self.compile(first)
         return (
-            adapt_slots if self.config.adapt.slots == "auto" else None,
-            decode_slots if self.config.decode.slots == "auto" else None,
+            partial(found, "adapt.slots", most_adapting, adapting) if most_adapting else None,
+            partial(found, "decode.slots", most_decoding, decoding) if most_decoding else None,
         )
 
 
@@ -253,7 +282,10 @@ def compile_one(program: Program) -> Needs:
 
 def size_of(program: Program) -> float:
     """Bytes on the device while it runs."""
-    needs = compile_one(program)
+    return _bytes(compile_one(program))
+
+
+def _bytes(needs: Needs) -> float:
     return math.inf if needs.temporary == ENDLESS else needs.bytes
 
 

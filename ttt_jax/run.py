@@ -6,6 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,7 +15,7 @@ import jax
 import numpy as np
 
 from ttt_jax.adapt.adapt import Adapter
-from ttt_jax.adapt.plan import Plan, make_plan
+from ttt_jax.adapt.plan import Plan, make_plan, prepare
 from ttt_jax.config import RunConfig
 from ttt_jax.evaluate.metrics import compute_metrics
 from ttt_jax.evaluate.report import write_report
@@ -24,7 +25,7 @@ from ttt_jax.evaluate.summary import print_summary
 from ttt_jax.model.attention import kernel_name
 from ttt_jax.model.io import load_model, parameter_count
 from ttt_jax.pipeline import Solver, solve
-from ttt_jax.programs import Programs, compile_all, cores, gib, misfits
+from ttt_jax.programs import Programs, cores, gib, misfits
 from ttt_jax.runtime import mesh
 from ttt_jax.runtime.compile_cache import enable_compile_cache
 from ttt_jax.runtime.compile_log import CompileLog
@@ -137,9 +138,13 @@ def load(config: RunConfig) -> tuple[Any, Any, Domain, LoadedTasks]:
 
 def planned(programs: Programs, tasks: Sequence[Task], limit: int | None = None) -> Plan:
     """The plan of a run, in as many slots as `limit` bytes hold where they are auto. Raises ValueError for none."""
-    queries = sum(len(task.queries) for task in tasks)
-    slots = programs.slots_for(len(tasks), queries, memory_limit() if limit is None else limit)
-    return make_plan(tasks, programs.domain, programs.config, *slots, shards=mesh.shards_here())
+    config, domain = programs.config, programs.domain
+    prepared = prepare(tasks, domain, config)
+    plan = partial(make_plan, tasks, domain, config, shards=mesh.shards_here(), prepared=prepared)
+    counts = len(tasks), sum(len(task.queries) for task in tasks)
+    rough = plan(*programs.most_slots(*counts))
+    lengths = {pool.length for pool in rough.pools}, {group.prompt_length for group in rough.groups}
+    return plan(*programs.slots_for(*counts, memory_limit() if limit is None else limit, lengths))
 
 
 def compiled_plan(solver: Solver, tasks: Sequence[Task], finished: Collection[str]) -> Plan:
@@ -150,7 +155,7 @@ def compiled_plan(solver: Solver, tasks: Sequence[Task], finished: Collection[st
     left = programs.of_plan(plan.without(set(finished)), rooms=None if cores() >= 8 else 1)
     if left and jax.local_device_count() == 1:
         print(f"compiling {len(left)} programs on {cores()} cores ...", flush=True)
-        needs, limit = compile_all(left), memory_limit()
+        needs, limit = programs.compile(left), memory_limit()
         largest = max(needs, key=lambda need: need.bytes)
         print(
             f"compiled in {clock_time(time.perf_counter() - began)}; the largest, {largest.program.name}, takes "

@@ -149,6 +149,7 @@ def make_plan(
     adapt_slots: SlotsFor | None = None,
     decode_slots: SlotsFor | None = None,
     shards: int = 1,
+    prepared: Prepared | None = None,
 ) -> Plan:
     """Deals the tasks out to pools (for adaptation) and groups (for decoding) of like length.
 
@@ -158,8 +159,9 @@ def make_plan(
       config: the run.
       shards: so many devices hold different tasks (`mesh.task_shards`); slots count for each of them.
       adapt_slots, decode_slots: slots at each length where `adapt.slots` or `decode.slots` is auto.
+      prepared: what `prepare` made of the same tasks and config, where that is known.
     """
-    planned, too_long = _planned(tasks, domain, config)
+    planned, too_long = prepared or prepare(tasks, domain, config)
     adapted = [item for item in planned if item.examples]
     jobs = [Job(item.task.id, item.examples, item.held_out) for item in adapted]
     lengths = [item.train_length for item in adapted]
@@ -183,7 +185,11 @@ def make_plan(
     return Plan(pools, tuple(groups), too_long)
 
 
-def _planned(tasks: Sequence[Task], domain: Domain, config: RunConfig) -> tuple[list[PlannedTask], dict[str, str]]:
+Prepared = tuple[list[PlannedTask], dict[str, str]]
+
+
+def prepare(tasks: Sequence[Task], domain: Domain, config: RunConfig) -> Prepared:
+    """The tasks with their sequences and views, and the reason for each (by id) that no bucket holds."""
     planned: list[PlannedTask] = []
     too_long: dict[str, str] = {}
     for task in tasks:
