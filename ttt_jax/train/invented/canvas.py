@@ -1,8 +1,4 @@
-"""Drawing tools of the whole-grid rules, and the guise in which a finished rule appears.
-
-The families are written once, on ground 0 and in one direction; `guised`
-turns and recolours whole rules. Only numpy here.
-"""
+"""Drawing tools of the whole-grid rules, which are written on ground 0 and in one direction: see `guises`."""
 
 from __future__ import annotations
 
@@ -12,8 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from ttt_jax.tasks.grids import COLOURS, MAX_SIDE
-from ttt_jax.tasks.transforms import symmetric
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler
+from ttt_jax.train.invented.rule import Pair
 
 Grid = np.ndarray
 Rng = np.random.Generator
@@ -146,35 +141,6 @@ def finished(question: Grid, answer: Grid | None) -> Pair | None:
     if not question.any() or not answer.any() or question.size < 2:
         return None
     return np.ascontiguousarray(question, np.int8), np.ascontiguousarray(answer, np.int8)
-
-
-def guised(family: Family, turned: bool = True) -> Family:
-    """The family's rules in all directions (unless `turned` is False) and on other grounds than 0."""
-
-    def draw(rng: Rng) -> PairSampler:
-        sampler = family(rng)
-        symmetry = int(rng.integers(8)) if turned else 0
-        ground = int(rng.integers(1, COLOURS)) if chance(rng, 0.2) else 0
-        if not symmetry and not ground:
-            return sampler
-        swapped = np.arange(COLOURS, dtype=np.int8)
-        swapped[[0, ground]] = swapped[[ground, 0]]
-
-        def sample(rng: Rng, size: float) -> Pair | None:
-            pair = sampler(rng, size)
-            if pair is None:
-                return None
-            x, y = (np.ascontiguousarray(swapped[symmetric(grid, symmetry)]) for grid in pair)
-            return x, y
-
-        return sample
-
-    return draw
-
-
-def one_of(*families: Family) -> Family:
-    """Draws one of the families, then a rule of it."""
-    return lambda rng: pick(rng, families)(rng)
 
 
 Action = Callable[[Grid], "Grid | None"]

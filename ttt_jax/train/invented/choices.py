@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ttt_jax.tasks.transforms import symmetric
-from ttt_jax.train.invented.canvas import Grid, Rng, chance, colours, extreme, finished, guised, pick, speckle
+from ttt_jax.train.invented.canvas import Grid, Rng, chance, colours, extreme, finished, pick, speckle
+from ttt_jax.train.invented.guises import guised
 from ttt_jax.train.invented.panels import Layout, draw_layout
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler
 

@@ -4,19 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ttt_jax.train.invented.canvas import (
-    Grid,
-    Rng,
-    chance,
-    colours,
-    finished,
-    guised,
-    one_of,
-    pick,
-    places,
-    ring,
-    speckle,
-)  # fmt: skip
+from ttt_jax.train.invented.canvas import Grid, Rng, chance, colours, finished, pick, places, ring, speckle
+from ttt_jax.train.invented.guises import guised, one_of  # fmt: skip
 from ttt_jax.train.invented.rows import filled_forward
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler, side
 

@@ -8,20 +8,8 @@ import numpy as np
 
 from ttt_jax.tasks.grids import COLOURS
 from ttt_jax.tasks.transforms import symmetric
-from ttt_jax.train.invented.canvas import (
-    Grid,
-    Rng,
-    blob,
-    chance,
-    colours,
-    finished,
-    guised,
-    near,
-    one_of,
-    pick,
-    places,
-    speckle,
-)  # fmt: skip
+from ttt_jax.train.invented.canvas import Grid, Rng, blob, chance, colours, finished, near, pick, places, speckle
+from ttt_jax.train.invented.guises import guised, one_of  # fmt: skip
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler, side
 from ttt_jax.train.invented.whole_grids import draw_scene
 

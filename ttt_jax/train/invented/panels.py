@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ttt_jax.tasks.transforms import symmetric
-from ttt_jax.train.invented.canvas import Grid, Rng, chance, colours, finished, guised, one_of, pick, speckle
+from ttt_jax.train.invented.canvas import Grid, Rng, chance, colours, finished, pick, speckle
+from ttt_jax.train.invented.guises import guised, one_of
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler, side
 
 

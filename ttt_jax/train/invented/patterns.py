@@ -5,7 +5,9 @@ from __future__ import annotations
 from ttt_jax.train.invented.choices import CHOICES
 from ttt_jax.train.invented.frames import FRAMES
 from ttt_jax.train.invented.keys import KEYS
+from ttt_jax.train.invented.local import LOCAL
 from ttt_jax.train.invented.panels import PANELS
+from ttt_jax.train.invented.regions import REGIONS
 from ttt_jax.train.invented.repairs import REPAIRS
 from ttt_jax.train.invented.rule import Family
 from ttt_jax.train.invented.sequences import SEQUENCES
@@ -23,4 +25,6 @@ FAMILIES: tuple[Family, ...] = (
     *FRAMES,
     *KEYS,
     *REPAIRS,
+    *LOCAL,
+    *REGIONS,
 )

@@ -4,19 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ttt_jax.train.invented.canvas import (
-    Rng,
-    blob,
-    chance,
-    colours,
-    finished,
-    guised,
-    near,
-    one_of,
-    pick,
-    places,
-    speckle,
-)  # fmt: skip
+from ttt_jax.train.invented.canvas import Rng, blob, chance, colours, finished, near, pick, places, speckle
+from ttt_jax.train.invented.guises import guised, one_of  # fmt: skip
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler, side
 
 
@@ -28,7 +17,7 @@ def _boxes(rng: Rng, shape: tuple[int, int], least: int, most: int) -> list[tupl
 
 
 def cleaned(rng: Rng) -> PairSampler:
-    """Boxes under single stray cells: the strays go outside, inside, in both places, or only those inside are marked."""
+    """Boxes under single stray cells: the strays go everywhere or only outside, or those in one place are marked."""
     noise_shade = pick(rng, [None, *colours(rng, 2)])
     what = pick(rng, ["all", "all", "outside", "inside marked", "outside marked", "crop"])
     mark = colours(rng, 1, [noise_shade or 0])[0]
@@ -75,7 +64,7 @@ def cleaned(rng: Rng) -> PairSampler:
 
 
 def blocky(rng: Rng) -> PairSampler:
-    """A small picture drawn with blocks (all alike, or rows and columns of differing width): back to one cell a block."""
+    """A small picture drawn with blocks, alike or of differing width, goes back to one cell a block."""
     kind = pick(rng, ["even", "uneven", "lines", "noisy"])
     line = colours(rng, 1)[0]
     turn = pick(rng, ["none", "none", "flip", "negative"])
@@ -149,7 +138,7 @@ def covered(rng: Rng) -> PairSampler:
 
 
 def freed(rng: Rng) -> PairSampler:
-    """A box drawn by its frame or by four corner cells: what is inside is cut out, recoloured or cleared, or what is not."""
+    """A box drawn by its frame or by four corner cells: it is cut out, or what is in or outside it changes."""
     frame = colours(rng, 1)[0]
     kind = pick(rng, ["frame", "frame", "corners", "filled"])
     what = pick(rng, ["crop", "crop inside", "clear outside", "clear inside", "paint"])

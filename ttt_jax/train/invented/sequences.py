@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ttt_jax.train.invented.canvas import Grid, Rng, chance, colours, finished, guised, pick, shifted, speckle
+from ttt_jax.train.invented.canvas import Grid, Rng, chance, colours, finished, pick, shifted, speckle
+from ttt_jax.train.invented.guises import guised
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler, side
 
 

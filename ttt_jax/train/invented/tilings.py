@@ -7,7 +7,8 @@ from math import lcm
 
 import numpy as np
 
-from ttt_jax.train.invented.canvas import Grid, Rng, chance, colours, finished, guised, one_of, pick, ring, speckle
+from ttt_jax.train.invented.canvas import Grid, Rng, chance, colours, finished, pick, ring, speckle
+from ttt_jax.train.invented.guises import guised, one_of
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler, side
 
 Tiling = Callable[[Rng, tuple[int, int], Sequence[int]], "tuple[Grid, tuple[int, int]] | None"]

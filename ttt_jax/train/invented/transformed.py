@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ttt_jax.train.invented import colouring, geometry, rows, summaries
-from ttt_jax.train.invented.canvas import Action, Grid, Rng, chance, colours, finished, guised, one_of, pick
+from ttt_jax.train.invented.canvas import Action, Grid, Rng, chance, colours, finished, pick
 from ttt_jax.train.invented.geometry import Kind
+from ttt_jax.train.invented.guises import guised, one_of
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler
 from ttt_jax.train.invented.whole_grids import draw_scene
 
@@ -120,8 +121,8 @@ def conditional(rng: Rng) -> PairSampler:
 
 
 TRANSFORMED: tuple[Family, ...] = (
-    *(_lively(guised(single(kinds))) for kinds in (*_CHANGES, summaries.KINDS)),
-    _lively(guised(chained)),
-    _lively(guised(one_of(beside, conditional))),
+    *(_lively(guised(single(kinds), plain=True)) for kinds in (*_CHANGES, summaries.KINDS)),
+    _lively(guised(chained, plain=True)),
+    _lively(guised(one_of(beside, conditional), plain=True)),
 )
 """Each is drawn alike."""
