@@ -197,15 +197,25 @@ def bar(count: int, colour: int, length: int) -> np.ndarray | None:
     return row
 
 
+def _living(family: Family, rng: np.random.Generator) -> PairSampler:
+    """A rule of `family` whose pairs mostly come about: parameters drawn freely can exclude each other."""
+    for _ in range(8):
+        sampler = family(rng)
+        if sum(sampler(rng, 0.4) is not None for _ in range(4)) >= 2:
+            break
+    return sampler
+
+
 def guised(family: Family, adds: bool = True) -> Family:
     """Rules of `family` turned or reflected, and on grounds of other colours.
 
-    Where a rule `adds` to its input, the answer is sometimes what it added alone.
+    Where a rule `adds` to its input, the answer is sometimes what it added alone. A ground that varies from pair to
+    pair takes a colour that the pair does not show.
     """
 
     @wraps(family)
     def draw(rng: np.random.Generator) -> PairSampler:
-        sampler = family(rng)
+        sampler = _living(family, rng)
         symmetry = int(rng.integers(8))
         ground = pick(rng, ("black",) * 7 + ("fixed", "fixed", "varied"))
         swapped = np.arange(10, dtype=np.int8)
@@ -232,9 +242,10 @@ def guised(family: Family, adds: bool = True) -> Family:
             colours = swapped
             if ground == "varied":
                 used = np.bincount(np.concatenate((question.ravel(), answer.ravel())), minlength=10)
-                used[0] = 0
+                if 2 * np.count_nonzero(question == 0) > question.size:  # else nobody could tell what is ground
+                    used[0] = 0
                 colours = np.arange(10, dtype=np.int8)
-                colours[0] = pick(rng, np.flatnonzero(used == 0).tolist())
+                colours[0] = 0 if used[0] else pick(rng, np.flatnonzero(used == 0).tolist())
             question, answer = (np.ascontiguousarray(colours[symmetric(g, symmetry)]) for g in (question, answer))
             return question, answer
 

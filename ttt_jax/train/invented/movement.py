@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from ttt_jax.train.invented.completing import COMPLETING
 from ttt_jax.train.invented.falling import FALLING
 from ttt_jax.train.invented.filling import FILLING
 from ttt_jax.train.invented.ground import guised
 from ttt_jax.train.invented.growth import GROWTH
-from ttt_jax.train.invented.lines1d import LINES
+from ttt_jax.train.invented.lines import LINES
+from ttt_jax.train.invented.machines import MACHINES
+from ttt_jax.train.invented.mazes import MAZES
 from ttt_jax.train.invented.paths import PATHS
 from ttt_jax.train.invented.rays import RAYS
+from ttt_jax.train.invented.rooms import ROOMS
 from ttt_jax.train.invented.rule import Family
+from ttt_jax.train.invented.sliding import SLIDING
+from ttt_jax.train.invented.stamps import STAMPS
+from ttt_jax.train.invented.strips import STRIPS
+
+_ADDING = RAYS + LINES + FILLING + ROOMS + PATHS + MAZES + GROWTH + STAMPS + MACHINES
+_CHANGING = FALLING + SLIDING + STRIPS + COMPLETING
 
 FAMILIES: tuple[Family, ...] = (
-    *(guised(family) for family in RAYS + FILLING + PATHS + GROWTH),
-    *(guised(family, adds=False) for family in FALLING + LINES),
+    *(guised(family) for family in _ADDING),
+    *(guised(family, adds=False) for family in _CHANGING),
 )
 """Draw a rule of movement each."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -119,7 +120,7 @@ def _between_ends(rng: np.random.Generator, pointer: int) -> Action:
 
     def act(line: list[int], blocks: list[Block]) -> list[int] | None:
         new = list(line)
-        pairs = list(zip(blocks, blocks[1:], strict=False))
+        pairs = list(itertools.pairwise(blocks))
         for (s, n, c), (t, _, d) in pairs[:: 2 if how == "pairs" else 1]:
             if same and c != d:
                 continue
@@ -168,7 +169,9 @@ def _by_length(rng: np.random.Generator, pointer: int) -> Action:
 
 def _reshape(rng: np.random.Generator, pointer: int) -> Action:
     """Every block is hollowed, given other ends, made larger or smaller, striped, or closed."""
-    how = pick(rng, ("hollow", "ends", "first", "last", "grow", "right", "shrink", "stripe", "centre", "double", "single"))
+    how = pick(
+        rng, ("hollow", "ends", "first", "last", "grow", "right", "shrink", "stripe", "centre", "double", "single")
+    )
 
     def act(line: list[int], blocks: list[Block]) -> list[int] | None:
         new = list(line)
@@ -224,7 +227,11 @@ def _arrange(rng: np.random.Generator, pointer: int) -> Action:
         if how == "alternate":
             return _drawn(len(line), [(s, n, pointer if i % 2 else c) for i, (s, n, c) in enumerate(blocks)])
         if how in ("swap", "rotate", "unify"):
-            colours = {"swap": colours[::-1], "rotate": colours[-1:] + colours[:-1], "unify": colours[:1] * len(blocks)}[how]
+            colours = {
+                "swap": colours[::-1],
+                "rotate": colours[-1:] + colours[:-1],
+                "unify": colours[:1] * len(blocks),
+            }[how]
             return _drawn(len(line), [(s, n, c) for (s, n, _), c in zip(blocks, colours, strict=True)])
         if how == "drop":
             return _drawn(len(line), blocks[1:] if falling else blocks[:-1])
@@ -259,7 +266,7 @@ def _denoise(rng: np.random.Generator, pointer: int) -> Action:
                 healed += 1
         if not healed:
             return None
-        return new[1:] + [0] if moved and new[0] == 0 else new
+        return [*new[1:], 0] if moved and new[0] == 0 else new
 
     return act
 
@@ -313,6 +320,14 @@ def _line_rule(rng: np.random.Generator) -> PairSampler:
                     line[i] = pointer
         return line
 
+    def apply(line: list[int]) -> list[int] | None:
+        new: list[int] | None = line
+        for action in actions:
+            new = action(new, _blocks(new))
+            if new is None or len(new) != len(line):
+                return None
+        return new
+
     def sample(rng: np.random.Generator, size: float) -> Pair | None:
         length = int(rng.integers(7, 9 + round(21 * size) + 1))
         count = 1 if shape == "single" else int(rng.integers(2, 3 + round(6 * size)))
@@ -322,14 +337,13 @@ def _line_rule(rng: np.random.Generator) -> PairSampler:
                 before.append([0] * length)
                 after.append([0] * length)
                 continue
-            line = draw(rng, length)
-            if line is None:
+            for _ in range(8):
+                line = draw(rng, length)
+                new = line and apply(line)
+                if new:
+                    break
+            else:
                 return None
-            new: list[int] | None = line
-            for action in actions:
-                new = action(new, _blocks(new))
-                if new is None or len(new) != length:
-                    return None
             before.append(line)
             after.append(new)
         grid, out = np.array(before, np.int8), np.array(after, np.int8)
@@ -340,4 +354,4 @@ def _line_rule(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-LINES: tuple[Family, ...] = (_line_rule, _line_rule, _line_rule, _line_rule)
+STRIPS: tuple[Family, ...] = (_line_rule, _line_rule, _line_rule, _line_rule)
