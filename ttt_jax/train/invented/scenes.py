@@ -168,6 +168,10 @@ class Palette:
     def one(self) -> int:
         return self.take()[0]
 
+    def spare(self) -> int | None:
+        """A colour that has no meaning yet, or None once few are left."""
+        return self.take()[0] if len(self._left) > 3 else None
+
     def rest(self, count: int) -> list[int]:
         """Up to `count` colours without a role; they are not used up."""
         return self._left[: max(1, count)]
@@ -254,8 +258,8 @@ def draw_look(rng: np.random.Generator, palette: Palette, plain: bool = False) -
         makers = [*makers[:2], shapes.any_holed, shapes.any_frame]
     elif "bulk" in palette.wants:
         makers = [*makers[:1], shapes.any_square, shapes.any_rectangle, shapes.any_square]
-    noise = palette.one() if rng.random() < 0.08 else None
-    striped = palette.one() if rng.random() < 0.04 else None
+    noise = palette.spare() if rng.random() < 0.08 else None
+    striped = palette.spare() if rng.random() < 0.04 else None
     count = int(rng.choice([1, 2, 3, 4, 8], p=[0.25, 0.15, 0.2, 0.2, 0.2]))
     share = [0.04, 0.66, 0.1, 0.2] if "accents" in palette.wants else [0.76, 0.1, 0.06, 0.08]
     dress = str(rng.choice(["plain", "core", "halves", "mixed"], p=share))
