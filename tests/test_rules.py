@@ -103,3 +103,27 @@ def test_rules_are_made_up_in_the_shares_asked_for_and_of_the_ids_given():
     assert not used & set(held_out_ids())
     plain = [draw_rule(ReArcConfig(), ids, np.random.default_rng(seed)) for seed in range(50)]
     assert all(r.program_id is None and r.change is None for r in plain)
+
+
+def test_an_invented_rule_needs_no_generator_and_is_a_function_of_its_draw(monkeypatch):
+    monkeypatch.setattr(rules, "sample_pair", None)  # calling it would raise
+    config, failures = ReArcConfig(invented=1.0, crossed=0.5, altered=0.3), Counter()
+    drawn = [draw_rule(config, training_ids(), np.random.default_rng(seed)) for seed in (5, 5)]
+    pairs = [[rule.sample(Random(7 + i), (0.0, 0.5), 5.0, failures) for i in range(20)] for rule in drawn]
+    found = [pair for pair in pairs[0] if pair is not None]
+    assert len(found) >= 5
+    for one, other in zip(*pairs, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+            assert all(g.dtype == np.int8 and max(g.shape) <= 30 and g.min() >= 0 and g.max() <= 9 for g in one)
+    assert failures.total() == sum(pair is None for pair in [*pairs[0], *pairs[1]])
+
+
+def test_shares_of_invented_and_crossed_rules_are_those_asked_for():
+    config = ReArcConfig(invented=0.4, crossed=0.5)
+    drawn = [draw_rule(config, training_ids(), np.random.default_rng(seed)) for seed in range(400)]
+    invented = sum(rule.invented is not None for rule in drawn)
+    crossed = sum(rule.program_id is not None for rule in drawn)
+    assert not any(rule.invented and rule.program_id for rule in drawn)
+    assert 120 <= invented <= 200 and 80 <= crossed <= 160
