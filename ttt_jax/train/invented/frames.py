@@ -175,6 +175,9 @@ def cornered(rng: Rng) -> PairSampler:
 
     def sample(rng: Rng, size: float) -> Pair | None:
         shape = side(rng, size, 6), side(rng, size, 6)
+        if kind == "corners":
+            # Quarters need even sides.
+            shape = shape[0] & ~1, shape[1] & ~1
         inner = shape[0] - 2, shape[1] - 2
         shades = np.asarray(colours(rng, 4, [marker]), np.int8)
         content = np.zeros(inner, np.int8)
@@ -188,8 +191,6 @@ def cornered(rng: Rng) -> PairSampler:
             content = speckle(rng, inner, [marker], 0.3)
         rows, columns = np.arange(inner[0])[:, None], np.arange(inner[1])[None, :]
         if kind == "corners":
-            if inner[0] % 2 or inner[1] % 2:
-                return None
             owner = 2 * (rows >= inner[0] // 2) + (columns >= inner[1] // 2)
         else:
             far = np.stack(np.broadcast_arrays(rows, inner[0] - 1 - rows, columns, inner[1] - 1 - columns))

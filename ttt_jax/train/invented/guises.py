@@ -17,6 +17,7 @@ _AFTERWARDS = (
 )  # fmt: skip
 _AFTERWARDS_SHARE = 0.12
 _DRESSED_SHARE = 0.1
+_DRAWS = 6
 
 
 def one_of(*families: Family) -> Family:
@@ -27,11 +28,20 @@ def one_of(*families: Family) -> Family:
 def guised(family: Family, plain: bool = False) -> Family:
     """The family's rules in all directions and on other grounds than 0; now and then dressed or with a second step.
 
+    A rule that does not show itself, as when its second step has nothing to do, is drawn again.
+
     Args:
       plain: neither dress nor second step, for families that draw their own.
     """
 
     def draw(rng: Rng) -> PairSampler:
+        for _ in range(_DRAWS):
+            sampler = drawn(rng)
+            if _shows(sampler, rng):
+                break
+        return sampler
+
+    def drawn(rng: Rng) -> PairSampler:
         sampler = family(rng)
         if not plain and chance(rng, _AFTERWARDS_SHARE):
             sampler = _followed(sampler, pick(rng, _AFTERWARDS)(rng, colours(rng, 3)))
@@ -54,6 +64,12 @@ def guised(family: Family, plain: bool = False) -> Family:
         return sample
 
     return draw
+
+
+def _shows(sampler: PairSampler, rng: Rng) -> bool:
+    """Whether most of a few inputs show the rule, with answers that differ."""
+    pairs = [pair for pair in (sampler(rng, 0.25) for _ in range(4)) if pair is not None]
+    return len(pairs) > 1 and len({(y.tobytes(), y.shape) for _, y in pairs}) > 1
 
 
 def _followed(sampler: PairSampler, action: Action) -> PairSampler:

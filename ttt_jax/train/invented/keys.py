@@ -26,7 +26,7 @@ def recoding(rng: Rng) -> PairSampler:
         body = names[np.minimum(scene(rng, size), len(names) - 1)]
         present = sorted(set(body[body != 0].tolist()))
         number = min(taught, len(present))
-        height, width = body.shape
+        height = len(body)
         if not number or 2 * number > height + 1:
             return None
         old = [present[i] for i in rng.permutation(len(present))[:number]]

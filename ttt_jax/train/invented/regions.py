@@ -22,7 +22,7 @@ def _cuts(rng: Rng, length: int, least: int = 1) -> list[tuple[int, int]]:
 
 
 def fields(rng: Rng) -> PairSampler:
-    """Lines divide the grid into fields of all sizes: some are filled, told by size, place, shape or by a mark inside."""
+    """Lines divide the grid into fields of all sizes: some are filled, by size, place, shape or a mark inside."""
     line = colours(rng, 1)[0]
     shades = colours(rng, 3, [line])
     by = pick(rng, ["largest", "smallest", "both", "corners", "inner", "square", "chequer", "mark", "mark", "summary"])
@@ -148,7 +148,7 @@ def layers(rng: Rng) -> PairSampler:
 def latin(rng: Rng) -> PairSampler:
     """A square in which each colour comes once in each row and column, with holes to be filled."""
     mask = pick(rng, [0, colours(rng, 1)[0]])
-    simple, crop = chance(rng, 0.5), chance(rng, 0.2)
+    simple, holes_only = chance(rng, 0.5), mask != 0 and chance(rng, 0.2)
     repeated = pick(rng, [1, 1, 2])
 
     def sample(rng: Rng, size: float) -> Pair | None:
@@ -163,10 +163,7 @@ def latin(rng: Rng) -> PairSampler:
         number = int(rng.integers(1, n + 1))
         hidden[rng.permutation(n)[:number], rng.permutation(n)[:number]] = True
         question = np.where(hidden, mask, whole)
-        if crop:
-            answer = np.where(hidden, whole, 0) if mask else whole
-        else:
-            answer = whole
+        answer = np.where(hidden, whole, 0) if holes_only else whole
         question, answer = (np.repeat(np.repeat(g, repeated, 0), repeated, 1) for g in (question, answer))
         return finished(question, answer)
 

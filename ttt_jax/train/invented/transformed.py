@@ -12,22 +12,6 @@ from ttt_jax.train.invented.rule import Family, Pair, PairSampler
 from ttt_jax.train.invented.whole_grids import draw_scene
 
 _CHANGES = (geometry.KINDS, colouring.KINDS, rows.KINDS)
-_LIVELY = 4
-
-
-def _lively(family: Family) -> Family:
-    """Draws a rule again until it shows itself: not every action has something to do in every scene."""
-
-    def draw(rng: Rng) -> PairSampler:
-        sampler = family(rng)
-        for _ in range(_LIVELY):
-            pairs = [pair for pair in (sampler(rng, 0.2) for _ in range(4)) if pair is not None]
-            if len(pairs) > 1 and len({y.tobytes() for _, y in pairs}) > 1 and any(y.any() for _, y in pairs):
-                break
-            sampler = family(rng)
-        return sampler
-
-    return draw
 
 
 def _applied(kind: Kind, action: Action, palette: list[int], rng: Rng) -> PairSampler:
@@ -121,8 +105,8 @@ def conditional(rng: Rng) -> PairSampler:
 
 
 TRANSFORMED: tuple[Family, ...] = (
-    *(_lively(guised(single(kinds), plain=True)) for kinds in (*_CHANGES, summaries.KINDS)),
-    _lively(guised(chained, plain=True)),
-    _lively(guised(one_of(beside, conditional), plain=True)),
+    *(guised(single(kinds), plain=True) for kinds in (*_CHANGES, summaries.KINDS)),
+    guised(chained, plain=True),
+    guised(one_of(beside, conditional), plain=True),
 )
 """Each is drawn alike."""
