@@ -116,7 +116,7 @@ def sample_pair(
     verify = _functions("verifiers", "verify_")[program_id or generator_id]
     example, reason = {}, None
     try:
-        with _cpu_limit(timeout):
+        with cpu_limit(timeout):
             example = generate(rng, *difficulty)
             if program_id is not None:
                 example = {"input": example["input"], "output": verify(example[program_reads])}
@@ -149,7 +149,7 @@ def to_grid(rows: Any) -> np.ndarray | None:
 
 
 @contextmanager
-def _cpu_limit(seconds: float) -> Iterator[None]:
+def cpu_limit(seconds: float) -> Iterator[None]:
     """Raises PairTimeout in the body once the process has used so much CPU time. Main thread only."""
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("pairs are generated in a process's main thread: their time limit is a signal")

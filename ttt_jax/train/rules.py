@@ -19,7 +19,7 @@ import numpy as np
 
 from ttt_jax.tasks.augmenters import Increase, Reflect, Repeat
 from ttt_jax.tasks.grids import COLOURS, MAX_SIDE
-from ttt_jax.tasks.rearc import Pair, sample_pair
+from ttt_jax.tasks.rearc import Pair, PairTimeout, cpu_limit, sample_pair
 from ttt_jax.tasks.transforms import SYMMETRIES, symmetric
 from ttt_jax.train.config import ReArcConfig
 from ttt_jax.train.invented import FAMILIES
@@ -27,6 +27,9 @@ from ttt_jax.train.invented.rule import PairSampler
 
 # CPU seconds for a program on inputs that it was not written for: many are then exponential.
 _CROSSED_TIMEOUT = 0.2
+
+# Likewise for a pair of an invented rule; most take less than a millisecond.
+_INVENTED_TIMEOUT = 0.5
 
 GridChange = Callable[[np.ndarray], np.ndarray]
 
@@ -56,7 +59,7 @@ class Rule:
     def patience(self) -> int:
         """How many failed pairs it is allowed in one sequence."""
         if self.invented is not None:
-            return 12
+            return 40  # they take no time, and some families leave every second input
         return 4 if self.program_id is None else 1
 
     def sample(
@@ -64,8 +67,7 @@ class Rule:
     ) -> Pair | None:
         """One pair, or None where it came to nothing (counted by reason); see `sample_pair`."""
         if self.invented is not None:
-            pair = self.invented(np.random.default_rng(rng.getrandbits(64)), difficulty[1])
-            failures["invented input does not show its rule"] += pair is None
+            pair = _invent(self.invented, np.random.default_rng(rng.getrandbits(64)), difficulty[1], failures)
         else:
             timeout = timeout if self.program_id is None else min(timeout, _CROSSED_TIMEOUT)
             pair = sample_pair(
@@ -86,6 +88,21 @@ class Rule:
         outputs = {(y.tobytes(), y.shape) for _, y in pairs}
         dull = sum(y.min() == y.max() or np.array_equal(x, y) for x, y in pairs)
         return len(outputs) > len(pairs) // 2 and dull <= len(pairs) // 4
+
+
+def _invent(sampler: PairSampler, rng: np.random.Generator, size: float, failures: Counter[str]) -> Pair | None:
+    """A pair of an invented rule; a family that runs long or raises costs a pair, not the run."""
+    try:
+        with cpu_limit(_INVENTED_TIMEOUT):
+            pair = sampler(rng, size)
+        reason = "invented input does not show its rule"
+    except PairTimeout:
+        pair, reason = None, "timeout"
+    except Exception as error:
+        pair, reason = None, f"invented rule raised {type(error).__name__}"
+    if pair is None:
+        failures[reason] += 1
+    return pair
 
 
 def draw_rule(config: ReArcConfig, ids: Sequence[str], rng: np.random.Generator) -> Rule:
