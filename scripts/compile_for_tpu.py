@@ -19,7 +19,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 os.environ.update(
     {
@@ -46,6 +46,7 @@ from ttt_jax.runtime.tpu_compile import (
     DoesNotFit,
     PlainText,
     Program,
+    Queries,
     Writing,
     chip_of,
     compile_programs,
@@ -68,9 +69,17 @@ class CompileConfig(RunConfig):
     topology: str = "v5e:4x4"
     """Generation and shape: v4:2x2x1, v5e:4x4, v5p:2x2x1, v6e:4x4 ..."""
     length: int = 2048
-    """Tokens of a training sequence and of a prompt."""
+    """Tokens of a training sequence and of a prompt; of what its prompts share where a domain's queries do (bbh)."""
+    queries: int = 240
+    """Of one task, where they share their demonstrations."""
+    query_length: int = 288
+    """Tokens of each of these after what they share."""
+    programs: tuple[Literal["adapt", "prefill", "decode"], ...] = ("adapt", "prefill", "decode")
     fit: bool = False
-    """Find the most adapt.slots and decode.slots that fit, up to those given; auto slots are found in any case."""
+    """Find the most adapt.slots and decode.slots that fit, up to those given; auto slots are found in any case.
+    Decoding is to fit beside the adapters in hand and their optimizer states, as in a run."""
+    memory: float | None = None
+    """GiB that a chip has for it, where it has less than its own (or stands for a device that has)."""
     json: str | None = None
     """Also write the figures to this file, program by program. Cases of other names that it holds stay."""
     case: str | None = None
@@ -93,8 +102,12 @@ def main() -> int:
         def show(program: Program) -> None:
             print(describe(program, config.topology), flush=True)
             record.add(program)
+            if config.memory and program.bytes["total"] > config.memory * 2**30:
+                raise DoesNotFit(f"{program.name}: more than {config.memory} GiB")
 
-        compile_programs(model, domain, config, config.topology, config.length, show)
+        compile_programs(
+            model, domain, config, config.topology, config.length, show, config.programs, queries_of(config)
+        )
     except DoesNotFit as error:
         print(f"does not fit {config.topology}: {error}", file=sys.stderr)
         print(
@@ -132,6 +145,8 @@ class Record:
             "chips": program.chips,
             "mesh": dataclasses.asdict(config.mesh),
             "slots": {"adapt": config.adapt.slots, "decode": config.decode.slots},
+            "quantize": config.quantize,
+            "memory_gib": config.memory or chip_of(config.topology).memory,
             "versions": versions(),
             "optimisation_effort": os.environ["JAX_EXEC_TIME_OPTIMIZATION_EFFORT"],
             "seconds": round(time.perf_counter() - self.began),
@@ -150,8 +165,13 @@ def figures(program: Program) -> dict[str, Any]:
 def writing(config: CompileConfig, path: Path) -> Writing:
     """The domain of the tasks in the model's tokens; a plain one where the model comes without a tokenizer."""
     if io.load_config(path)[1] == io.TEXT and path.is_dir() and not (path / "tokenizer.json").exists():
-        return PlainText()
+        plain = get_domain(config.tasks.domain)
+        return PlainText(max_answer_tokens=plain.max_answer_tokens, shared_prefix=plain.shared_prefix)
     return get_domain(config.tasks.domain).bind(io.load_tokenizer(path))
+
+
+def queries_of(config: CompileConfig) -> Queries:
+    return Queries(config.queries, config.query_length)
 
 
 def fitted(config: CompileConfig, model: Decoder, domain: Writing) -> CompileConfig:
@@ -160,11 +180,14 @@ def fitted(config: CompileConfig, model: Decoder, domain: Writing) -> CompileCon
     Raises:
       DoesNotFit: not even one does.
     """
+    limit = (config.memory or chip_of(config.topology).memory) * 2.0**30
+    held: dict[int, float] = {}
     for stage, programs in (("adapt", ("adapt",)), ("decode", ("prefill", "decode"))):
         options = getattr(config, stage)
-        measure = partial(needed, config, model, domain, stage, programs)
+        beside = held[int(config.adapt.slots)] if stage == "decode" else 0.0
+        measure = partial(needed, config, model, domain, stage, programs, held)
         most = MOST if options.slots == "auto" else options.slots
-        slots = most_slots(measure, chip_of(config.topology).memory * 2.0**30, most)
+        slots = most_slots(measure, limit - beside, most)
         if not slots:
             raise DoesNotFit(f"not even {stage}.slots 1")
         config = dataclasses.replace(config, **{stage: dataclasses.replace(options, slots=slots)})
@@ -172,16 +195,29 @@ def fitted(config: CompileConfig, model: Decoder, domain: Writing) -> CompileCon
 
 
 def needed(
-    config: CompileConfig, model: Decoder, domain: Writing, stage: str, programs: tuple[str, ...], slots: int
+    config: CompileConfig,
+    model: Decoder,
+    domain: Writing,
+    stage: str,
+    programs: tuple[str, ...],
+    held: dict[int, float],
+    slots: int,
 ) -> float:
-    """Bytes of a chip that a stage takes with so many slots; infinite where the compiler finds no room."""
+    """Bytes of a chip that a stage takes with so many slots; infinite where the compiler finds no room.
+
+    `held` is told the state of adaptation with these slots.
+    """
     print(f"  trying {stage}.slots {slots}: ", end="", flush=True)
     tried = dataclasses.replace(config, **{stage: dataclasses.replace(getattr(config, stage), slots=slots)})
     try:
-        found = compile_programs(model, domain, tried, config.topology, config.length, only=programs)
+        found = compile_programs(
+            model, domain, tried, config.topology, config.length, only=programs, queries=queries_of(config)
+        )
     except DoesNotFit as error:
         print(error, flush=True)
         return math.inf
+    if stage == "adapt":
+        held[slots] = found[0].bytes["state"]
     most = max(program.bytes["total"] for program in found)
     print(f"{most / 2**30:.2f} GiB a chip", flush=True)
     return float(most)

@@ -224,7 +224,7 @@ def small(folder, tmp_path_factory) -> RunConfig:
             batch_size=2,
             chunk=2,
             slots=4,
-            lora=LoraConfig(rank=4, alpha=4.0, targets=("q", "v", "o", "gate", "up", "down")),
+            lora=LoraConfig(rank=4, alpha=4.0, targets=("q", "v", "o", "gate", "up", "down"), dropout=0.05),
             examples=ExamplesConfig(transforms=("order",), cap=8, first_output_loss=1.0),
         ),
         decode=DecodeConfig(views=2, transforms=("order",), slots=8, chunk=8, max_new_tokens=8),
@@ -328,5 +328,8 @@ def test_configs_name_their_own_command_and_have_batches_of_whole_orders(file):
     assert f"--config configs/bbh/{file.name} " in file.read_text()
     loaded = from_yaml(RunConfig, file)
     assert loaded.tasks.domain == "bbh" and loaded.tasks.demos == 10 and loaded.tasks.seeds == (42, 43, 44, 45, 46)
+    assert loaded.tasks.demo_tokens == 4096
+    if "adapted" in loaded.arms:
+        assert loaded.adapt.lora.dropout == 0.05
     if "adapted" in loaded.arms and file.stem != "long":
         assert loaded.adapt.steps * loaded.adapt.batch_size == 40 * (27 if loaded.adapt.shared else 1)

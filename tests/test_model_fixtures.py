@@ -109,6 +109,7 @@ def test_decoding_with_a_cache_gives_the_same_logits(path: Path) -> None:
     ("change", "complaint"),
     [
         ({"model_type": "gpt2"}, "model_type 'gpt2'"),
+        ({"model_type": "gemma3_text", "hidden_activation": "gelu_pytorch_tanh"}, "model_type 'gemma3_text'"),
         ({"hidden_act": "gelu"}, "hidden_act 'gelu'"),
         ({"sliding_window": 128, "use_sliding_window": True}, "sliding_window 128"),
         ({"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0}}, "has no low_freq_factor"),

@@ -4,7 +4,10 @@ Nothing here imports transformers or torch. Llama 2 / 3 / 3.1 / 3.2, SmolLM2,
 Mistral, Qwen2 / 2.5 and Qwen3 are one decoder under different configs. What a
 config asks for and the decoder does not compute (experts, other activations,
 YaRN) is refused by name; a checkpoint loads only if every tensor is there, none
-is left over and every shape is the expected one.
+is left over and every shape is the expected one. Gemma 3 is refused: the
+decoder would need a case of its own for each of its GELU, the norms after
+attention and MLP, norm weights that count from 1, the scaled embedding and a
+rope of two bases.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ from ttt_jax.bench import counts
 from ttt_jax.config import RunConfig
 from ttt_jax.decode.generate import Prompts, Rules, decode_chunk, prefill
 from ttt_jax.decode.sampling import Sampling
+from ttt_jax.decode.shared import read_prefix, read_suffixes
 from ttt_jax.decode.syntax import Syntax, TextSyntax
 from ttt_jax.model.attention import kernel_name
 from ttt_jax.model.decoder import Decoder
@@ -78,6 +79,9 @@ class Writing(Protocol):
     @property
     def syntax(self) -> Syntax: ...
 
+    @property
+    def shared_prefix(self) -> bool: ...
+
 
 @dataclass(frozen=True)
 class PlainText:
@@ -88,6 +92,7 @@ class PlainText:
     stop_tokens: tuple[int, ...] = (1,)
     max_answer_tokens: int = 128
     syntax: Syntax = field(default_factory=TextSyntax)
+    shared_prefix: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,8 @@ class Program:
       tasks: side by side, over all chips.
       chips: of the topology.
       bytes: {"arguments", "outputs", "aliased", "temporary", "total"}; what is
-        donated counts once in the total.
+        donated counts once in the total. Of adaptation also "state", the adapters and
+        their optimizer states: part of the arguments, and in a run beside decoding.
       flops: of one call as the compiler counts; a loop's body counts once, so of
         one step or one token, and a kernel of Pallas as it says of itself.
       collectives: `operation type[shape]` -> how many the program holds.
@@ -124,6 +130,14 @@ class Program:
     floor: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Queries:
+    """Of one task whose queries share their demonstrations: how many, and the tokens of each after these."""
+
+    count: int
+    length: int
+
+
 class DoesNotFit(ValueError):
     """The compiler found that a program needs more memory than a chip has."""
 
@@ -136,8 +150,12 @@ def compile_programs(
     length: int,
     on_program: Callable[[Program], None] = lambda program: None,
     only: tuple[str, ...] = ("adapt", "prefill", "decode"),
+    queries: Queries | None = None,
 ) -> list[Program]:
     """Compiles one adaptation chunk, the reading of prompts and one decoding chunk.
+
+    Where queries share their demonstrations (`shared_prefix`), these are read by a
+    program of their own, the queries after them by another.
 
     `config.mesh` lays the chips out as in a run; `adapt.slots` (queries:
     `decode.slots`) count for each chip, or each group of `mesh.tensor` chips.
@@ -147,9 +165,10 @@ def compile_programs(
       domain: of the tasks.
       config: batch sizes, steps, adapters, views, mesh.
       topology: such as `v5e:2x2`.
-      length: tokens of a training sequence and of a prompt.
+      length: tokens of a training sequence and of a prompt, or of what prompts have in common.
       on_program: told each program when it is compiled.
       only: which of the three, by name.
+      queries: of a task; needed for a domain whose queries share their demonstrations.
 
     Raises:
       DoesNotFit: a program needs more memory than a chip has.
@@ -164,7 +183,13 @@ def compile_programs(
         base = jax.eval_shape(partial(quantize, method=config.quantize), base)
     programs = []
     base = _placed(base, mesh, stacked=False)
-    for name, compile_one in (("adapt", _adaptation), ("prefill", _prefill), ("decode", _decoding)):
+    makers: list[tuple[str, Any]] = [("adapt", _adaptation), ("prefill", _prefill), ("decode", _decoding)]
+    if domain.shared_prefix:
+        if queries is None:
+            raise ValueError("queries: their number and length are needed where they share their demonstrations")
+        shared = [("prefill", _shared_prefix), ("prefill", _shared_suffixes), ("decode", _shared_decoding)]
+        makers[1:] = [(name, partial(maker, queries=queries)) for name, maker in shared]
+    for name, compile_one in makers:
         if name in only:
             programs.append(compile_one(model, base, domain, config, mesh, length, chip))
             on_program(programs[-1])
@@ -250,7 +275,10 @@ def _adaptation(model, base, domain: Writing, config: RunConfig, mesh: Mesh, len
     trained = 2.0 * counts.tree_bytes(state.train)
     work = counts.adaptation(model.config, adapt.lora, tasks, adapt.batch_size, length, state_bytes=trained)
     name = f"adapt, {adapt.chunk} steps of {adapt.batch_size} x {length}"
-    return _describe(name, tasks, lowered, work, mesh, chip)
+    program = _describe(name, tasks, lowered, work, mesh, chip)
+    placed = jax.tree.leaves(_placed(state.train, mesh))
+    held = sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in placed)
+    return replace(program, bytes={**program.bytes, "state": held})
 
 
 def _decode_inputs(model, base, domain: Writing, config: RunConfig, mesh: Mesh, length: int):
@@ -275,14 +303,7 @@ def _prefill(model, base, domain: Writing, config: RunConfig, mesh: Mesh, length
     model, inputs, options, tasks, rows = _decode_inputs(model, base, domain, config, mesh, length)
     with use(mesh):
         lowered = prefill.lower(model, *inputs, **options)
-    c = model.config
-    read = counts.decoding(c, config.adapt.lora, tasks, rows * length)
-    # The head sees the last position of a prompt only: left out.
-    products = tuple(m for m in read.matmuls if not m.name.startswith("head"))
-    attention = counts.CausalAttention(
-        tasks * rows, length, c.num_heads, c.num_kv_heads, c.head_dim, c.num_layers, backward=False
-    )
-    work = counts.Work(products, attention, 0.0, read.tokens)
+    work = _reading(model, config, tasks, rows, length)
     return _describe(f"prefill, {rows} x {length}", tasks, lowered, work, mesh, chip)
 
 
@@ -298,6 +319,67 @@ def _decoding(model, base, domain: Writing, config: RunConfig, mesh: Mesh, lengt
     cache = (int(config.decode.slots), rows, c.num_kv_heads // mesh.shape["tensor"], slots, c.head_dim)
     name = f"decode, {rows} rows, cache of {slots}"
     return _describe(name, tasks, lowered, replace(work, state_bytes=cached), mesh, chip, cache)
+
+
+def _shared_inputs(model, base, domain: Writing, config: RunConfig, mesh: Mesh, length: int, queries: Queries):
+    """What `decode_shared` would hand its programs: abstract arguments of each, and how many views and rows."""
+    decode, shards = config.decode, task_shards(mesh)
+    most = int(decode.slots) * shards * decode.views
+    rows = min(1 << (queries.count - 1).bit_length(), most)
+    tasks = max(1, most // rows)
+    tasks += -tasks % shards
+    one_view = replace(config, decode=replace(decode, slots=tasks // shards, views=rows))
+    model, (base, adapters, prompts, keys), options, tasks, rows = _decode_inputs(
+        model, base, domain, one_view, mesh, queries.length
+    )
+    heads = [(1, tasks, length), (1, tasks, length, domain.position_axes), (1, tasks)]
+    heads = _placed(Prompts(*(jax.ShapeDtypeStruct(shape, jnp.int32) for shape in heads)), mesh)  # pyright: ignore[reportArgumentType]
+    reading = (base, adapters, heads)
+    prefix = _placed(jax.eval_shape(partial(read_prefix, model), *reading), mesh)
+    return model, reading, (base, adapters, prefix, prompts, keys), options, tasks, rows
+
+
+def _shared_prefix(model, base, domain, config, mesh: Mesh, length: int, chip: Chip, queries: Queries) -> Program:
+    model, reading, _, _, tasks, _ = _shared_inputs(model, base, domain, config, mesh, length, queries)
+    with use(mesh):
+        lowered = read_prefix.lower(model, *reading)
+    work = _reading(model, config, tasks, 1, length)
+    return _describe(f"prefill, {length} common tokens", tasks, lowered, work, mesh, chip)
+
+
+def _shared_suffixes(model, base, domain, config, mesh: Mesh, length: int, chip: Chip, queries: Queries) -> Program:
+    model, _, inputs, options, tasks, rows = _shared_inputs(model, base, domain, config, mesh, length, queries)
+    with use(mesh):
+        lowered = read_suffixes.lower(model, *inputs, **options)
+    work = _reading(model, config, tasks, rows, queries.length)
+    name = f"prefill, {rows} x {queries.length} after {length} common tokens"
+    return _describe(name, tasks, lowered, work, mesh, chip)
+
+
+def _shared_decoding(model, base, domain, config, mesh: Mesh, length: int, chip: Chip, queries: Queries) -> Program:
+    model, _, inputs, options, tasks, rows = _shared_inputs(model, base, domain, config, mesh, length, queries)
+    state = _placed(jax.eval_shape(partial(read_suffixes, model, **options), *inputs), mesh)
+    with use(mesh):
+        lowered = decode_chunk.lower(model, *inputs[:2], state, rules=options["rules"])
+    c, slots = model.config, options["slots"]
+    cached = counts.decoding_bytes(c, None, tasks, rows, (queries.length + slots) / 2).cache
+    cached += counts.decoding_bytes(c, None, tasks, 1, length).cache
+    work = replace(counts.decoding(c, config.adapt.lora, tasks, rows), state_bytes=cached)
+    cache = (tasks // task_shards(mesh), rows, c.num_kv_heads // mesh.shape["tensor"], slots, c.head_dim)
+    name = f"decode, {rows} rows, caches of {slots} after {length} common tokens"
+    return _describe(name, tasks, lowered, work, mesh, chip, cache)
+
+
+def _reading(model: Decoder, config: RunConfig, tasks: int, rows: int, length: int) -> counts.Work:
+    """Reading `rows` sequences of each task. The head sees the last position of each only: left out, as is attention
+    to what precedes them."""
+    c = model.config
+    read = counts.decoding(c, config.adapt.lora, tasks, rows * length)
+    products = tuple(m for m in read.matmuls if not m.name.startswith("head"))
+    attention = counts.CausalAttention(
+        tasks * rows, length, c.num_heads, c.num_kv_heads, c.head_dim, c.num_layers, backward=False
+    )
+    return counts.Work(products, attention, 0.0, read.tokens)
 
 
 def _placed(tree: Any, mesh: Mesh, stacked: bool = True) -> Any:
