@@ -201,21 +201,86 @@ def _living(family: Family, rng: np.random.Generator) -> PairSampler:
     """A rule of `family` whose pairs mostly come about: parameters drawn freely can exclude each other."""
     for _ in range(8):
         sampler = family(rng)
-        if sum(sampler(rng, 0.4) is not None for _ in range(4)) >= 2:
+        if _lives(sampler, rng):
             break
     return sampler
 
 
-def guised(family: Family, adds: bool = True) -> Family:
+def _lives(sampler: PairSampler, rng: np.random.Generator) -> bool:
+    return sum(sampler(rng, 0.4) is not None for _ in range(4)) >= 2
+
+
+def _ink_by_key(sampler: PairSampler) -> PairSampler:
+    """The one colour that is new in the answer is told by a key cell in the corner of the input."""
+
+    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+        pair = sampler(rng, size)
+        if pair is None or pair[0].shape != pair[1].shape or pair[0][0, 0]:
+            return None
+        question, answer = pair
+        shown, new = (np.bincount(g.ravel(), minlength=10) > 0 for g in pair)
+        inks = np.flatnonzero(new & ~shown)
+        if len(inks) != 1:
+            return None
+        ink = pick(rng, np.flatnonzero(~shown[1:]).tolist()) + 1
+        question, answer = question.copy(), np.where(answer == inks[0], np.int8(ink), answer)
+        question[0, 0] = answer[0, 0] = ink
+        return question, answer
+
+    return sample
+
+
+def _direction_by_key(sampler: PairSampler, rng: np.random.Generator) -> PairSampler:
+    """The rule works in one of two or three directions, told by the colour of a key cell in the corner of the input."""
+    directions = rng.permutation(8)[: pick(rng, (2, 2, 3))].tolist()
+    keys = palette(rng, len(directions))
+
+    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+        pair = sampler(rng, size)
+        if pair is None or pair[0].shape != pair[1].shape:
+            return None
+        k = int(rng.integers(len(keys)))
+        question, answer = (symmetric(g, directions[k]).copy() for g in pair)
+        if question[0, 0]:
+            return None
+        question[0, 0] = answer[0, 0] = keys[k]
+        return question, answer
+
+    return sample
+
+
+def _any_side(sampler: PairSampler) -> PairSampler:
+    """The rule works from any side, in each pair from the one where its input begins."""
+
+    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+        pair = sampler(rng, size)
+        turn = pick(rng, (0, 4, 5, 6))  # rotations only: left and right turns stay what they are
+        return pair and (symmetric(pair[0], turn), symmetric(pair[1], turn))
+
+    return sample
+
+
+def guised(family: Family, adds: bool = True, sided: bool = False) -> Family:
     """Rules of `family` turned or reflected, and on grounds of other colours.
 
-    Where a rule `adds` to its input, the answer is sometimes what it added alone. A ground that varies from pair to
-    pair takes a colour that the pair does not show.
+    Where a rule `adds` to its input, the answer is sometimes what it added alone; a ground that varies from pair to
+    pair takes a colour that the pair does not show. Sometimes a key in the corner tells the rule's colour or
+    direction. Where the input shows on which side it begins (`sided`), that side varies in some rules.
     """
 
     @wraps(family)
     def draw(rng: np.random.Generator) -> PairSampler:
         sampler = _living(family, rng)
+        guise = rng.random()
+        keyed = sampler
+        if guise < 0.08:
+            keyed = _ink_by_key(sampler)
+        elif guise < 0.13:
+            keyed = _direction_by_key(sampler, rng)
+        elif sided and guise < 0.4:
+            keyed = _any_side(sampler)
+        if keyed is not sampler and _lives(keyed, rng):
+            sampler = keyed
         symmetry = int(rng.integers(8))
         ground = pick(rng, ("black",) * 7 + ("fixed", "fixed", "varied"))
         swapped = np.arange(10, dtype=np.int8)

@@ -7,6 +7,7 @@ from ttt_jax.train.invented.falling import FALLING
 from ttt_jax.train.invented.filling import FILLING
 from ttt_jax.train.invented.ground import guised
 from ttt_jax.train.invented.growth import GROWTH
+from ttt_jax.train.invented.launches import LAUNCHES
 from ttt_jax.train.invented.lines import LINES
 from ttt_jax.train.invented.machines import MACHINES
 from ttt_jax.train.invented.mazes import MAZES
@@ -17,12 +18,15 @@ from ttt_jax.train.invented.rule import Family
 from ttt_jax.train.invented.sliding import SLIDING
 from ttt_jax.train.invented.stamps import STAMPS
 from ttt_jax.train.invented.strips import STRIPS
+from ttt_jax.train.invented.unfolding import UNFOLDING
 
-_ADDING = RAYS + LINES + FILLING + ROOMS + PATHS + MAZES + GROWTH + STAMPS + MACHINES
-_CHANGING = FALLING + SLIDING + STRIPS + COMPLETING
+_ADDING = RAYS + LINES + FILLING + ROOMS + PATHS + MAZES + GROWTH + STAMPS + MACHINES + UNFOLDING
+_CHANGING = FALLING + SLIDING + LAUNCHES + STRIPS + COMPLETING
+_SIDED = {"_mirrors", "_bouncing", "_border_marks", "_waterfall", "_plants", "_elementary", "_terrain", "_fuelled"}
+"""Their inputs show from which side they are to be read."""
 
 FAMILIES: tuple[Family, ...] = (
-    *(guised(family) for family in _ADDING),
-    *(guised(family, adds=False) for family in _CHANGING),
+    *(guised(family, sided=family.__name__ in _SIDED) for family in _ADDING),
+    *(guised(family, adds=False, sided=family.__name__ in _SIDED) for family in _CHANGING),
 )
 """Draw a rule of movement each."""

@@ -307,7 +307,7 @@ def _crossing_counts(rng: np.random.Generator) -> PairSampler:
         grid = np.zeros((height, width), np.int8)
         rows = (1 + 2 * np.flatnonzero(rng.random((height - 1) // 2) < 0.4)).tolist()[:5]
         columns = (1 + 2 * np.flatnonzero(rng.random((width - 1) // 2) < 0.4)).tolist()[:5]
-        if not rows or not columns:
+        if not rows or not columns or len(rows) + len(columns) < 3:
             return None
         if rule in ("order", "top"):
             tints = [one, two, *more][:5]
