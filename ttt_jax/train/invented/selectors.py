@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -292,6 +294,24 @@ def _by_spot(rng: np.random.Generator, palette: Palette) -> Selector:
     return Selector(judge, single=nearest, key="spot", spot_colour=palette.one())
 
 
+def _extreme_among(rng: np.random.Generator, palette: Palette) -> Selector:
+    """The largest or smallest, or outermost, of those that another selector chooses."""
+    base = (_by_trait, _by_colour, _by_colour_count, _by_mark, _by_border)[int(rng.integers(5))](rng, palette)
+    if base.single:
+        return base
+    measures = MEASURES[:4] + PLACES
+    measure, sign = measures[int(rng.integers(len(measures)))], 1 - 2 * int(rng.integers(2))
+
+    def judge(scene: Scene) -> list[bool] | None:
+        among = base.chosen(scene)
+        if among is None or sum(among) < 2:
+            return None
+        values = [sign * measure(t) if c else -math.inf for t, c in zip(scene.things, among, strict=True)]
+        return [v == max(values) for v in values]
+
+    return replace(base, judge=judge, single=True)
+
+
 _SELECTORS = (
     (_by_size, 4),
     (_by_position, 2),
@@ -304,6 +324,7 @@ _SELECTORS = (
     (_by_key, 1.5),
     (_by_border, 1),
     (_by_spot, 1),
+    (_extreme_among, 2),
 )
 _SHARES = np.cumsum([share for _, share in _SELECTORS])
 
