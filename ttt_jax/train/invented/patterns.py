@@ -6,6 +6,7 @@ from ttt_jax.train.invented.choices import CHOICES
 from ttt_jax.train.invented.frames import FRAMES
 from ttt_jax.train.invented.keys import KEYS
 from ttt_jax.train.invented.local import LOCAL
+from ttt_jax.train.invented.operands import OPERANDS
 from ttt_jax.train.invented.panels import PANELS
 from ttt_jax.train.invented.regions import REGIONS
 from ttt_jax.train.invented.repairs import REPAIRS
@@ -27,4 +28,5 @@ FAMILIES: tuple[Family, ...] = (
     *REPAIRS,
     *LOCAL,
     *REGIONS,
+    *OPERANDS,
 )

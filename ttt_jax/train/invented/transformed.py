@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from ttt_jax.train.invented import colouring, geometry, rows, summaries
+from ttt_jax.train.invented import colouring, contents, geometry, rows, summaries
 from ttt_jax.train.invented.canvas import Action, Grid, Rng, chance, colours, finished, pick
 from ttt_jax.train.invented.geometry import Kind
 from ttt_jax.train.invented.guises import guised, one_of
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler
 from ttt_jax.train.invented.whole_grids import draw_scene
 
-_CHANGES = (geometry.KINDS, colouring.KINDS, rows.KINDS)
+_CHANGES = (geometry.KINDS, colouring.KINDS, rows.KINDS, contents.KINDS)
 
 
 def _applied(kind: Kind, action: Action, palette: list[int], rng: Rng) -> PairSampler:
@@ -76,7 +76,8 @@ def conditional(rng: Rng) -> PairSampler:
     """Which action is done is told by the colour of a corner cell, or by the shape of the grid."""
     palette = colours(rng, pick(rng, [1, 2, 3]))
     kinds = [
-        pick(rng, pick(rng, (geometry.KINDS[:3], geometry.KINDS[5:6], colouring.KINDS, rows.KINDS))) for _ in range(2)
+        pick(rng, pick(rng, (geometry.KINDS[:3], geometry.KINDS[5:6], colouring.KINDS, rows.KINDS, contents.KINDS)))
+        for _ in range(2)
     ]
     acts = [kind.make(rng, palette) for kind in kinds]
     signals = colours(rng, 2, palette)
