@@ -120,13 +120,17 @@ def _magnets(rng: np.random.Generator) -> PairSampler:
 
     def sample(rng: np.random.Generator, size: float) -> Pair | None:
         grid = blank(rng, size, 6)
-        height, width = grid.shape
+        width = grid.shape[1]
         colours = [bars[k] for k in rng.permutation(4)[:count]]
-        at = [(slice(None), 0), (slice(None), width - 1), (0, slice(1, -1)), (height - 1, slice(1, -1))][:count]
+        # Which axis is fixed, and at which index: columns at both sides, then the first row without its corners.
+        at = [(1, 0), (1, width - 1), (0, 0)][:count]
         if count == 1 and rng.random() < 0.5:
-            at = [(slice(None), int(rng.integers(1, width - 1)))]
-        for colour, place in zip(colours, at, strict=True):
-            grid[place] = colour
+            at = [(1, int(rng.integers(1, width - 1)))]
+        for colour, (axis, index) in zip(colours, at, strict=True):
+            if axis == 1:
+                grid[:, index] = colour
+            else:
+                grid[index, 1:-1] = colour
         out = grid.copy()
         tints = colours + ([extra] if others != "none" else [])
         moved = False
@@ -143,14 +147,11 @@ def _magnets(rng: np.random.Generator) -> PairSampler:
                         return None
                     out[r, c] = tint
                 continue
-            place = at[colours.index(tint)]
-            if isinstance(place[1], int):
-                step = (0, 1 if place[1] > c else -1)
-                line = place[1] - step[1]
-                reach = abs(line - c)
-            else:
-                step = (1 if place[0] > r else -1, 0)
-                reach = abs(place[0] - step[0] - r)
+            axis, index = at[colours.index(tint)]
+            here = c if axis == 1 else r
+            sign = 1 if index > here else -1
+            step = (0, sign) if axis == 1 else (sign, 0)
+            reach = abs(index - here) - 1
             # Nothing in the way but its own kind, which it piles up on.
             ahead = [(r + step[0] * k, c + step[1] * k) for k in range(1, reach + 1)]
             if any(grid[k] not in (0, tint) for k in ahead):

@@ -199,10 +199,11 @@ def bar(count: int, colour: int, length: int) -> np.ndarray | None:
 
 def _living(family: Family, rng: np.random.Generator) -> PairSampler:
     """A rule of `family` whose pairs mostly come about: parameters drawn freely can exclude each other."""
+    sampler = family(rng)
     for _ in range(8):
-        sampler = family(rng)
         if _lives(sampler, rng):
             break
+        sampler = family(rng)
     return sampler
 
 
