@@ -36,6 +36,12 @@ def _ordered(things: list[Thing], measure: Measure, sign: int) -> list[Thing] | 
     return sorted(things, key=lambda t: sign * measure(t))
 
 
+def _totals(scene: Scene, cells: bool) -> np.ndarray:
+    """int[10]: of how many cells, or things, each colour is."""
+    counts = np.array([t.counts for t in scene.things])
+    return (counts if cells else counts > 0).sum(0)
+
+
 # ----------------------------------------------------------------- colours
 
 
@@ -78,7 +84,7 @@ def colour_of_chosen(rng: np.random.Generator) -> PairSampler:
         if scene is None:
             return None
         if by_count:
-            counts = sum(t.counts if cells else t.counts > 0 for t in scene.things)
+            counts = _totals(scene, cells)
             used = np.sort(counts[counts > 0])
             wanted = used[0 if rarest else -1]
             if len(used) < 2 or np.count_nonzero(used == wanted) > 1:
@@ -176,7 +182,7 @@ def chart_of_colours(rng: np.random.Generator) -> PairSampler:
         scene = _ALL.draw(rng, size, look)
         if scene is None:
             return None
-        counts = sum(t.counts if cells else t.counts > 0 for t in scene.things)
+        counts = _totals(scene, cells)
         bars = [(int(counts[c]), c) for c in order if counts[c]]
         if by_length:
             if len({n for n, _ in bars}) < len(bars):

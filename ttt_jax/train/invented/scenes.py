@@ -120,17 +120,18 @@ class Scene:
         under = None
         height, width = self.ground.shape
         for thing in self.things if things is None else things:
-            row, column, sprite = thing.row, thing.column, thing.sprite
+            row, column, sprite, canvas = thing.row, thing.column, thing.sprite, over
             if thing.extra:
                 top, left = max(0, -row), max(0, -column)
                 sprite = sprite[top : max(top, height - row), left : max(left, width - column)]
                 row, column = row + top, column + left
                 if sprite.size == 0:
                     continue
-                under = np.full_like(self.ground, CLEAR) if under is None else under
+                if under is None:
+                    under = np.full_like(self.ground, CLEAR)
+                canvas = under
             elif row < 0 or column < 0 or row + sprite.shape[0] > height or column + sprite.shape[1] > width:
                 return None
-            canvas = under if thing.extra else over
             view = canvas[row : row + sprite.shape[0], column : column + sprite.shape[1]]
             shown = sprite != CLEAR
             clash = shown & (view != CLEAR)

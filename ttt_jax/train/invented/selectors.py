@@ -267,7 +267,7 @@ def _by_border(rng: np.random.Generator, palette: Palette) -> Selector:
 
     def place(rng: np.random.Generator, count: int) -> list[shapes.Place]:
         inside = int(rng.integers(1, count))
-        return ["interior"] * inside + ["border"] * (count - inside)
+        return ["interior" if i < inside else "border" for i in range(count)]
 
     return Selector(judge, place=place)
 
