@@ -189,13 +189,13 @@ def accounted(rng: Rng) -> PairSampler:
 def mapped(rng: Rng) -> PairSampler:
     """A panel with as many cells as there are panels tells what each panel becomes."""
     n = pick(rng, [2, 3, 3])
-    layout = Layout(n, n, colours(rng, 1)[0])
-    marker = colours(rng, 1, [layout.line])[0]
+    line, marker = colours(rng, 2)
+    layout = Layout(n, n, line)
     kind = pick(rng, ["fullest", "coloured", "coloured"])
     what = pick(rng, ["fill", "stamp", "cells"])
 
     def sample(rng: Rng, size: float) -> Pair | None:
-        palette = colours(rng, 3, [layout.line, marker])
+        palette = colours(rng, 3, [line, marker])
         panels = [speckle(rng, (n, n), [marker], 0.25) for _ in range(n * n)]
         source = int(rng.integers(n * n))
         if kind == "fullest":

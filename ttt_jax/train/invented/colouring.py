@@ -172,7 +172,7 @@ def lone(rng: Rng, palette: Sequence[int]) -> Action:
     shade, which = colours(rng, 1)[0], pick(rng, ["rows", "columns", "both", "either"])
 
     def painted(grid: Grid) -> Grid:
-        rows, columns = ~grid.any(1)[:, None], ~grid.any(0)[None, :]
+        rows, columns = ~grid.any(1, keepdims=True), ~grid.any(0, keepdims=True)
         free = {
             "rows": rows & (grid == 0),
             "columns": columns & (grid == 0),
@@ -191,7 +191,7 @@ def crossings(rng: Rng, palette: Sequence[int]) -> Action:
     def painted(grid: Grid) -> Grid | None:
         if np.count_nonzero(grid) > grid.size // 4:
             return None
-        rows, columns = grid.any(1)[:, None], grid.any(0)[None, :]
+        rows, columns = grid.any(1, keepdims=True), grid.any(0, keepdims=True)
         mask = {"meet": rows & columns, "rows": rows | np.zeros_like(columns), "both": rows | columns}[how]
         return np.where(mask & (grid == 0), shade, grid)
 

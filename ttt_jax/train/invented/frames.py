@@ -60,13 +60,14 @@ def nested(rng: Rng) -> PairSampler:
 def ringed(rng: Rng) -> PairSampler:
     """An empty grid with one cell (or a small box) gets rings around it, in the order of a palette or every second."""
     kind = pick(rng, ["cycle", "every second", "from border", "box"])
-    shades = np.asarray(colours(rng, pick(rng, [2, 3])), np.int8)
+    palette = colours(rng, pick(rng, [2, 3]))
+    shades = np.asarray(palette, np.int8)
     own, spiral = chance(rng, 0.5), chance(rng, 0.5)
 
     def sample(rng: Rng, size: float) -> Pair | None:
         shape = side(rng, size, 5), side(rng, size, 5)
         row, column = (int(rng.integers(n)) for n in shape)
-        seed = pick(rng, shades) if not own else colours(rng, 1, shades.tolist())[0]
+        seed = pick(rng, palette) if not own else colours(rng, 1, palette)[0]
         rows, columns = np.abs(np.arange(shape[0]) - row)[:, None], np.abs(np.arange(shape[1]) - column)[None, :]
         distance = rows + columns if spiral else np.maximum(rows, columns)
         if kind == "from border":

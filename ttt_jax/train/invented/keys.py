@@ -210,7 +210,7 @@ def fitted(rng: Rng) -> PairSampler:
             if kind == "dominant":
                 made[:] = np.where(marks, filler or area, own)
             elif kind == "holes":
-                made[:] = np.where(marks.any(1)[:, None] | marks.any(0)[None, :], own, area)
+                made[:] = np.where(marks.any(1, keepdims=True) | marks.any(0, keepdims=True), own, area)
             else:
                 made[:] = np.where(near(marks, True), own, area)
         return finished(grid, answer)

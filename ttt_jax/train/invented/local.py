@@ -108,10 +108,8 @@ def window(rng: Rng) -> PairSampler:
     """What lies around a marked cell, or between marked cells, is cut out, painted or turned off."""
     marker = colours(rng, 1)[0]
     others = colours(rng, 4, [marker])
-    kind, what = (
-        pick(rng, ["around", "between", "row and column"]),
-        pick(rng, ["cut", "cut", "paint", "clear", "alone"]),
-    )
+    kind = pick(rng, ["around", "between", "row and column"])
+    what = pick(rng, ["cut", "cut", "paint", "clear", "alone"])
     shade = others.pop()
     scene = draw_scene(rng, others, fixed=True, least=5, most=26)
     reach = pick(rng, [1, 1, 2])
@@ -121,6 +119,7 @@ def window(rng: Rng) -> PairSampler:
         height, width = grid.shape
         if min(height, width) < 2 * reach + 2:
             return None
+        chosen = np.zeros(grid.shape, bool)
         if kind == "between":
             rows = np.sort(rng.permutation(height)[:2])
             columns = np.sort(rng.permutation(width)[:2])
@@ -132,16 +131,12 @@ def window(rng: Rng) -> PairSampler:
             row, column = int(rng.integers(reach, height - reach)), int(rng.integers(reach, width - reach))
             grid[row, column] = marker
             box = np.s_[row - reach : row + reach + 1, column - reach : column + reach + 1]
-        if kind == "row and column":
-            if what == "cut":
-                return finished(grid, grid[row][None, :])
-            chosen = np.zeros(grid.shape, bool)
-            chosen[row] = chosen[:, column] = True
-        else:
-            if what == "cut":
-                return finished(grid, grid[box])
-            chosen = np.zeros(grid.shape, bool)
-            chosen[box] = True
+            if kind == "row and column":
+                box = np.s_[row : row + 1, :]
+                chosen[:, column] = True
+        if what == "cut":
+            return finished(grid, grid[box])
+        chosen[box] = True
         lit = (grid != 0) & (grid != marker)
         if what == "paint":
             return finished(grid, np.where(chosen & lit, shade, grid))

@@ -65,7 +65,7 @@ def selected(rng: Rng) -> PairSampler:
             mask = second != 0
         else:
             second = speckle(rng, (h, 1 if by == "row strip" else 3), [marker], 0.4)
-            mask = np.repeat(second.any(1)[:, None], w, 1)
+            mask = np.repeat(second.any(1, keepdims=True), w, 1)
         answer = {
             "stay": np.where(mask, first, 0),
             "go": np.where(mask, 0, first),

@@ -68,19 +68,15 @@ def fields(rng: Rng) -> PairSampler:
                     small[i, j] = shade
                     question[a:b, c:d] = shade
                 case _:
-                    marked = chance(rng, 0.4)
-                    if marked:
+                    if chance(rng, 0.4):
                         own = pick(rng, shades[1:])
                         at = int(rng.integers(a, b)), int(rng.integers(c, d))
                         question[at] = answer[at] = own
-                        shade = own if mark_fills == "own" else shades[0]
-                    if marked == (mark_fills == "empty"):
-                        shade = 0 if marked else shades[0]
-                        if mark_fills != "empty":
-                            shade = 0
-                    if mark_fills == "row" and marked:
-                        answer[at[0], c:d] = own
-                        shade = 0
+                        if mark_fills == "row":
+                            answer[at[0], c:d] = own
+                        shade = {"own": own, "shade": shades[0]}.get(mark_fills, 0)
+                    elif mark_fills == "empty":
+                        shade = shades[0]
             if shade:
                 field = answer[a:b, c:d]
                 field[field == 0] = shade

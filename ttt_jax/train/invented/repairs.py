@@ -11,7 +11,8 @@ from ttt_jax.train.invented.rule import Family, Pair, PairSampler, side
 
 def _boxes(rng: Rng, shape: tuple[int, int], least: int, most: int) -> list[tuple[int, int, int, int]] | None:
     number = int(rng.integers(1, 2 + shape[0] * shape[1] // 60))
-    sizes = [tuple(int(rng.integers(least, 1 + max(least, min(most, n - 2)))) for n in shape) for _ in range(number)]
+    high, wide = (1 + max(least, min(most, n - 2)) for n in shape)
+    sizes = [(int(rng.integers(least, high)), int(rng.integers(least, wide))) for _ in range(number)]
     corners = places(rng, shape, sizes, 2)
     return None if corners is None else [(*c, *s) for c, s in zip(corners, sizes, strict=True)]
 

@@ -11,17 +11,16 @@ from ttt_jax.train.invented.canvas import Grid, Rng, chance, colours, finished, 
 from ttt_jax.train.invented.guises import guised, one_of
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler, side
 
-Tiling = Callable[[Rng, tuple[int, int], Sequence[int]], "tuple[Grid, tuple[int, int]] | None"]
+Tiling = Callable[[Rng, tuple[int, int], Sequence[int]], "tuple[Grid, tuple[int, int]]"]
 """`(rng, shape, palette) -> grid without ground and its periods down and right`."""
 
 
 def unit(rng: Rng, height: int, width: int, palette: Sequence[int]) -> Grid:
-    """A tile of at least two colours of the palette, of no smaller period in itself where it is small."""
-    for _ in range(6):
+    """A tile of the palette (two colours or more) whose rows are not all alike, nor its columns."""
+    while True:
         tile = np.asarray(palette, np.int8)[rng.integers(len(palette), size=(height, width))]
         if (height == 1 or (tile != tile[:1]).any()) and (width == 1 or (tile != tile[:, :1]).any()):
-            break
-    return tile
+            return tile
 
 
 def _cells(rng: Rng, shape: tuple[int, int], palette: Sequence[int]) -> tuple[Grid, tuple[int, int]]:
@@ -224,7 +223,9 @@ def faulty(rng: Rng) -> PairSampler:
             return finished(question, np.where(wrong, shade, grid))
         if what == "alone":
             return finished(question, np.where(wrong, wrong_shade, 0))
-        return finished(question, np.where(wrong.any(1)[:, None] | wrong.any(0)[None, :], wrong_shade, grid))
+        return finished(
+            question, np.where(wrong.any(1, keepdims=True) | wrong.any(0, keepdims=True), wrong_shade, grid)
+        )
 
     return sample
 
