@@ -23,6 +23,8 @@ from ttt_jax.train.invented.guises import guised
 from ttt_jax.train.invented.patterns import FAMILIES
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler
 
+_NUMBERS = [FAMILIES.index(family) for family in dict.fromkeys(FAMILIES)]
+
 
 def pairs_of(sampler: PairSampler, seed: int, count: int = 5, size: float = 0.4) -> list[Pair]:
     rng = np.random.default_rng(seed)
@@ -35,7 +37,7 @@ def rules_of(family: Family, count: int = 8) -> list[list[Pair]]:
     return [pairs_of(family(np.random.default_rng(seed)), seed) for seed in range(count)]
 
 
-@pytest.mark.parametrize("number", range(len(FAMILIES)))
+@pytest.mark.parametrize("number", _NUMBERS)
 def test_pairs_are_legal_grids_that_show_something(number: int):
     shown = 0
     for pairs in rules_of(FAMILIES[number]):
@@ -50,7 +52,7 @@ def test_pairs_are_legal_grids_that_show_something(number: int):
     assert shown >= 6, "most rules of a family must show themselves in pairs that differ"
 
 
-@pytest.mark.parametrize("number", range(len(FAMILIES)))
+@pytest.mark.parametrize("number", _NUMBERS)
 def test_a_rule_is_what_its_seed_draws_and_keeps_no_state(number: int):
     first, again = (FAMILIES[number](np.random.default_rng(3)) for _ in range(2))
     expected = pairs_of(first, 5)
@@ -221,3 +223,13 @@ def test_enclosed_ground_is_what_a_flood_from_outside_does_not_reach():
         assert {(int(r), int(c)) for r, c in np.argwhere(answer != grid)} == dry
         painted += 1
     assert painted > 10
+
+
+@pytest.mark.parametrize("kind", ["snake", "spiral", "diagonals", "reading"])
+def test_a_path_visits_every_cell_once_by_neighbours(kind: str):
+    for shape in ((4, 5), (5, 4), (1, 3)):
+        path = sequences._path(kind, shape)
+        assert sorted(path.tolist()) == list(range(shape[0] * shape[1]))
+        if kind in ("snake", "spiral"):
+            rows, columns = np.unravel_index(path, shape)
+            assert (np.abs(np.diff(rows)) + np.abs(np.diff(columns)) == 1).all()

@@ -17,6 +17,8 @@ from ttt_jax.train.invented.tilings import TILINGS
 from ttt_jax.train.invented.transformed import TRANSFORMED
 
 FAMILIES: tuple[Family, ...] = (
+    # Twice: they hold the most rules by far.
+    *TRANSFORMED,
     *TRANSFORMED,
     *TILINGS,
     *SYMMETRIES_SHOWN,

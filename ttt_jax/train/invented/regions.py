@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from ttt_jax.train.invented.canvas import Grid, Rng, chance, colours, counts, extreme, finished, pick, speckle
+from ttt_jax.train.invented.canvas import (
+    Grid,
+    Rng,
+    chance,
+    colours,
+    counts,
+    extreme,
+    finished,
+    pick,
+    places,
+    ring,
+    speckle,
+)
 from ttt_jax.train.invented.guises import guised, one_of
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler, side
 
@@ -206,4 +218,60 @@ def halves(rng: Rng) -> PairSampler:
     return sample
 
 
-REGIONS: tuple[Family, ...] = (guised(fields), guised(one_of(layers, layers, halves, latin)))
+def patterned_boxes(rng: Rng) -> PairSampler:
+    """Boxes of a colour (or two, each with its own pattern) are patterned inside: rings, chequers, stripes, crosses."""
+    number = pick(rng, [1, 1, 2])
+    bases = colours(rng, number)
+    shades = colours(rng, 2, bases)
+    kinds = [
+        pick(rng, ["border", "inside", "chequer", "rings", "rows", "columns", "corners", "middle", "cross"])
+        for _ in bases
+    ]
+    hollow = chance(rng, 0.15)
+
+    def mask(kind: str, h: int, w: int) -> np.ndarray | None:
+        rows, columns = np.arange(h)[:, None], np.arange(w)[None, :]
+        depth = ring((h, w))
+        odd = h % 2 == 1 and w % 2 == 1
+        match kind:
+            case "border":
+                return depth == 0
+            case "inside":
+                return depth > 0
+            case "chequer":
+                return (rows + columns) % 2 == 1
+            case "rings":
+                return depth % 2 == 1
+            case "rows":
+                return (rows % 2 == 1) | (0 * columns > 0)
+            case "columns":
+                return (columns % 2 == 1) | (0 * rows > 0)
+            case "corners":
+                return (rows % (h - 1) == 0) & (columns % (w - 1) == 0)
+            case "middle":
+                return depth == depth.max()
+        return (rows == h // 2) | (columns == w // 2) if odd else None
+
+    def sample(rng: Rng, size: float) -> Pair | None:
+        shape = side(rng, size, 7), side(rng, size, 7)
+        sizes = [(int(rng.integers(3, min(shape[0], 10))), int(rng.integers(3, min(shape[1], 10)))) for _ in range(4)]
+        sizes = sizes[: int(rng.integers(1, 2 + shape[0] * shape[1] // 60))]
+        corners = places(rng, shape, sizes)
+        if corners is None:
+            return None
+        question = np.zeros(shape, np.int8)
+        answer = question.copy()
+        for (top, left), (h, w) in zip(corners, sizes, strict=True):
+            k = int(rng.integers(number))
+            chosen = mask(kinds[k], h, w)
+            if chosen is None:
+                return None
+            box = np.where(ring((h, w)) > 0, 0, bases[k]) if hollow else np.full((h, w), bases[k])
+            question[top : top + h, left : left + w] = box
+            answer[top : top + h, left : left + w] = np.where(chosen, shades[k], box)
+        return finished(question, answer)
+
+    return sample
+
+
+REGIONS: tuple[Family, ...] = (guised(fields), guised(one_of(layers, layers, halves, latin)), guised(patterned_boxes))

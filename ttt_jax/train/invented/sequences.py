@@ -223,4 +223,63 @@ def spotted(rng: Rng) -> PairSampler:
     return sample
 
 
-SEQUENCES: tuple[Family, ...] = tuple(guised(family) for family in (unrolled, stairs, counted_off, films, spotted))
+def _path(kind: str, shape: tuple[int, int]) -> np.ndarray:
+    """Flat places in the order in which the path visits them."""
+    places = np.arange(shape[0] * shape[1]).reshape(shape)
+    if kind == "snake":
+        places = places.copy()
+        places[1::2] = places[1::2, ::-1]
+        return places.ravel()
+    if kind == "diagonals":
+        rows, columns = np.indices(shape)
+        return np.lexsort((rows.ravel(), (rows + columns).ravel()))
+    if kind == "reading":
+        return places.ravel()
+    turns = []
+    while places.size:
+        turns.append(places[0])
+        places = places[1:].T[::-1]
+        if kind == "border" and len(turns) == 4:
+            break
+    return np.concatenate(turns)
+
+
+def along_path(rng: Rng) -> PairSampler:
+    """Cells follow one another along a snake, a spiral, the border or diagonals: the colours go on, or thin out."""
+    kind = pick(rng, ["snake", "spiral", "border", "diagonals", "reading"])
+    what = pick(rng, ["continue", "continue", "count", "move"])
+    shade = colours(rng, 1)[0]
+    step = pick(rng, [1, 1, 2])
+    wraps = kind == "border"
+
+    def sample(rng: Rng, size: float) -> Pair | None:
+        shape = side(rng, size, 4), side(rng, size, 4)
+        path = _path(kind, shape)
+        question, answer = np.zeros(shape[0] * shape[1], np.int8), np.zeros(shape[0] * shape[1], np.int8)
+        palette = colours(rng, 4, [shade])
+        if what == "continue":
+            period = np.asarray([*palette[: int(rng.integers(1, 4))], *([0] * int(rng.integers(2)))], np.int8)
+            if len(period) == 1:
+                period = np.append(period, np.int8(shade))
+            given = len(period) + int(rng.integers(1, len(period) + 1))
+            if given >= len(path):
+                return None
+            answer[path] = np.resize(period, len(path))
+            question[path[:given]] = answer[path[:given]]
+        elif what == "count":
+            # As many cells along the path as there are in the grid, which are drawn anywhere.
+            number = int(rng.integers(1, len(path) // 2))
+            question[rng.permutation(len(question))[:number]] = palette[0]
+            answer[path[:number]] = palette[0]
+        else:
+            line = speckle(rng, (1, len(path)), palette[:2], 0.3)[0]
+            question[path] = line
+            answer[path] = np.roll(line, step) if wraps else shifted(line[None, :], 0, step)[0]
+        return finished(question.reshape(shape), answer.reshape(shape))
+
+    return sample
+
+
+SEQUENCES: tuple[Family, ...] = tuple(
+    guised(family) for family in (unrolled, stairs, counted_off, films, spotted, along_path)
+)
