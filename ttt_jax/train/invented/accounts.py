@@ -73,7 +73,7 @@ def colour_of_chosen(rng: np.random.Generator) -> PairSampler:
     """One cell, or a block, in the colour of the chosen thing, or in the commonest or rarest colour of things."""
     palette = Palette(rng)
     by_count = bool(rng.random() < 0.3)
-    selector = _draw_single(rng, palette)
+    selector = draw_selector(rng, palette, lambda s: s.single)
     rarest, cells = bool(rng.integers(2)), bool(rng.integers(2))
     height, width = ((1, 1), (1, 1), (2, 2), (3, 3), (1, 3), (3, 1))[int(rng.integers(6))]
     same_size = bool(rng.random() < 0.2)
@@ -98,13 +98,6 @@ def colour_of_chosen(rng: np.random.Generator) -> PairSampler:
         return pair_of(scene, np.full(scene.ground.shape if same_size else (height, width), colour, np.int8))
 
     return sample
-
-
-def _draw_single(rng: np.random.Generator, palette: Palette) -> Selector:
-    selector = draw_selector(rng, palette)
-    while not selector.single:
-        selector = draw_selector(rng, Palette(rng))
-    return selector
 
 
 # ------------------------------------------------------------------ number
@@ -142,9 +135,7 @@ _TALLIES: tuple[Callable[[int, int], np.ndarray | None], ...] = (
 def count_chosen(rng: np.random.Generator) -> PairSampler:
     """How many things are chosen (or there are), as a bar, a diagonal, a square or cells filled in."""
     palette = Palette(rng)
-    selector = draw_selector(rng, palette)
-    while selector.single:
-        selector = draw_selector(rng, Palette(rng))
+    selector = draw_selector(rng, palette, lambda s: not s.single)
     everything = bool(rng.random() < 0.3)
     tally, turns = _TALLIES[int(rng.integers(len(_TALLIES)))], int(rng.integers(4))
     most = int(rng.integers(5, 9))
@@ -233,7 +224,7 @@ def things_in_order(rng: np.random.Generator) -> PairSampler:
 def repeat_chosen(rng: np.random.Generator) -> PairSampler:
     """The chosen thing, repeated or enlarged as often as there are things (or other things)."""
     palette = Palette(rng)
-    selector = _draw_single(rng, palette)
+    selector = draw_selector(rng, palette, lambda s: s.single)
     others, how = int(rng.integers(2)), int(rng.integers(4))
     look = replace(selector.look(rng, palette), most=int(rng.integers(3, 6)))
 
@@ -261,9 +252,8 @@ def lattice(rng: np.random.Generator) -> PairSampler:
     yes, no = palette.take(2)
     from_other = bool(rng.random() < 0.5)
     full = bool(rng.random() < 0.5)
-    selector = draw_selector(rng, palette) if ask_chosen else _ALL
-    while selector.place is not None or selector.key is not None:
-        selector = draw_selector(rng, Palette(rng))
+    # Places are given by the lattice, and there is no room for a key.
+    selector = draw_selector(rng, palette, lambda s: s.place is None and s.key is None) if ask_chosen else _ALL
     look = replace(selector.look(rng, palette, plain=not ask_chosen), noise=None)
     if not ask_chosen:
         look = replace(look, palette=palette.rest(6), same_in_pair=False)

@@ -100,7 +100,7 @@ def _recolour(rng: np.random.Generator, palette: Palette) -> Change:
 def _recolour_to_key(rng: np.random.Generator, palette: Palette) -> Change:
     """To the colour of the key of the scene where it has one, else to a constant."""
     colour = palette.one()
-    return lambda scene, thing: thing.with_colour(colour if scene.key_spot is None or not scene.key else scene.key)
+    return lambda scene, thing: thing.with_colour(colour if scene.key is None else scene.key)
 
 
 def _mirror(rng: np.random.Generator, palette: Palette) -> Change:

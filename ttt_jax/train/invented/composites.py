@@ -159,9 +159,7 @@ def projected(rng: np.random.Generator) -> PairSampler:
 def tallied(rng: np.random.Generator) -> PairSampler:
     """The number of chosen things (or of all) is drawn into the grid: cells along a border, or from a corner."""
     palette = Palette(rng)
-    selector = draw_selector(rng, palette)
-    while selector.single or selector.key is not None or selector.place is not None:
-        selector = draw_selector(rng, Palette(rng))
+    selector = draw_selector(rng, palette, lambda s: not s.single and s.key is None and s.place is None)
     ink, everything = palette.one(), bool(rng.random() < 0.3)
     turned, spread = int(rng.integers(4)), bool(rng.random() < 0.3)
     rest_goes, own = bool(rng.random() < 0.2), bool(rng.random() < 0.3)

@@ -16,9 +16,7 @@ from ttt_jax.train.invented.selectors import draw_selector
 def crop(rng: np.random.Generator) -> PairSampler:
     """The one chosen thing is the output: as it is, turned, enlarged, recoloured, repeated or framed."""
     palette = Palette(rng)
-    selector = draw_selector(rng, palette)
-    while not selector.single:
-        selector = draw_selector(rng, Palette(rng))
+    selector = draw_selector(rng, palette, lambda s: s.single)
     change = draw_change(rng, palette) if rng.random() < 0.35 else keep
     which = int(rng.choice(5, p=[0.6, 0.12, 0.1, 0.1, 0.08]))
     margin = palette.one() if which == 3 else None
@@ -31,7 +29,7 @@ def crop(rng: np.random.Generator) -> PairSampler:
         if scene is None or question is None or chosen is None:
             return None
         thing = change(scene, scene.things[chosen.index(True)])
-        if thing is None or (thing.mask.all() and len(set(thing.sprite.flat)) == 1 and look.most < 4):
+        if thing is None:
             return None
         answer = np.where(thing.sprite == CLEAR, np.int8(scene.ground_colour), thing.sprite)
         if which == 1:

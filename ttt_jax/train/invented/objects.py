@@ -24,17 +24,11 @@ def edit_chosen(rng: np.random.Generator) -> PairSampler:
     """One action for chosen things; others stay, go, or have an action of their own."""
     palette = Palette(rng)
     selector = draw_selector(rng, palette)
-    draw = rng.random()
-    mine: Action | None = draw_action(rng, palette)
-    other: Action | None = as_action(keep)
-    if draw < 0.1:
-        mine, other = None, (as_action(keep) if rng.random() < 0.7 else mine)
-    elif draw < 0.25:
-        other = None
-        if rng.random() < 0.6:
-            mine = as_action(keep)
-    elif draw < 0.4:
-        other = draw_action(rng, palette)
+    action, stay = draw_action(rng, palette), as_action(keep)
+    # What becomes of chosen things and of others, None for nothing: they are deleted.
+    fates = ((action, stay), (None, stay), (None, action), (action, None), (stay, None), None)
+    fate = fates[int(rng.choice(len(fates), p=[0.6, 0.07, 0.03, 0.06, 0.09, 0.15]))]
+    mine, other = (action, draw_action(rng, palette)) if fate is None else fate
     look = selector.look(rng, palette)
 
     def sample(rng: np.random.Generator, size: float) -> Pair | None:

@@ -187,9 +187,7 @@ def connect(rng: np.random.Generator) -> PairSampler:
 def box_groups(rng: np.random.Generator) -> PairSampler:
     """A box around all chosen things together: its frame, its area, or its corners; inside or around them."""
     palette = Palette(rng)
-    selector = draw_selector(rng, palette)
-    while selector.single:
-        selector = draw_selector(rng, Palette(rng))
+    selector = draw_selector(rng, palette, lambda s: not s.single)
     ink = palette.one()
     outside, which = int(rng.integers(2)), int(rng.integers(3))
     gone = bool(rng.random() < 0.2)

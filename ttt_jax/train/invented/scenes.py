@@ -169,6 +169,16 @@ class Palette:
     def one(self) -> int:
         return self.take()[0]
 
+    @property
+    def used(self) -> int:
+        """How many colours have been taken."""
+        return len(self._taken)
+
+    def return_to(self, used: int) -> None:
+        """Takes back all colours but the first `used` that were taken."""
+        self._left = self._taken[used:] + self._left
+        self._taken = self._taken[:used]
+
     def spare(self) -> int | None:
         """A colour that has no meaning yet, or None once few are left."""
         return self.take()[0] if len(self._left) > 3 else None

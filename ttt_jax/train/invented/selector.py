@@ -73,11 +73,13 @@ class Selector:
             return None
         if self.key is None:
             return scene
-        key = scene.things[int(rng.integers(len(scene.things)))].colour
+        key = self.spot_colour
+        if key is None:
+            key = scene.things[int(rng.integers(len(scene.things)))].colour
         if spot is None:
             scene.ground[0] = key
         else:
-            scene.ground[spot] = key if self.spot_colour is None else self.spot_colour
+            scene.ground[spot] = key
         return replace(scene, key=key, key_spot=spot)
 
     def chosen(self, scene: Scene) -> list[bool] | None:

@@ -329,6 +329,14 @@ _SELECTORS = (
 _SHARES = np.cumsum([share for _, share in _SELECTORS])
 
 
-def draw_selector(rng: np.random.Generator, palette: Palette) -> Selector:
-    """A way to tell things apart; the colours that it needs are taken from the palette."""
-    return _SELECTORS[int(np.searchsorted(_SHARES, rng.random() * _SHARES[-1], side="right"))][0](rng, palette)
+def draw_selector(
+    rng: np.random.Generator, palette: Palette, fits: Callable[[Selector], bool] = lambda selector: True
+) -> Selector:
+    """A way to tell things apart, one that fits; the colours that it needs are taken from the palette."""
+    used = palette.used
+    while True:
+        kind = _SELECTORS[int(np.searchsorted(_SHARES, rng.random() * _SHARES[-1], side="right"))][0]
+        selector = kind(rng, palette)
+        if fits(selector):
+            return selector
+        palette.return_to(used)
