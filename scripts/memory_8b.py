@@ -27,14 +27,17 @@ GPU = ["--config", "configs/bbh/llama8b_gpu.yaml", "--topology", "v5p:2x2x1", "-
 # One host of the slice: hosts do not work in step.
 TPU = ["--config", "configs/bbh/llama8b_tpu.yaml", "--topology", "v6e:2x2"]
 WHOLE = ["--mesh.task", "-1", "--mesh.fsdp", "1"]
-ADAPT = ["--programs", "adapt"]
+ADAPT, DECODE = ["--programs", "adapt"], ["--programs", "prefill", "decode"]
+NF4 = ["--quantize", "nf4"]
 
 CASES = {
-    "gpu": GPU,
-    "tpu": TPU,
-    "gpu, nf4": [*GPU, "--quantize", "nf4", "--adapt.slots", "4", *ADAPT],
-    "tpu, nf4 on every chip": [*TPU, *WHOLE, "--quantize", "nf4", *ADAPT],
-    "gpu, one slot more": [*GPU, "--adapt.slots", "4", *ADAPT],
+    "gpu, adapt": [*GPU, *ADAPT],
+    "gpu, decode": [*GPU, *DECODE],
+    "tpu, adapt": [*TPU, *ADAPT],
+    "tpu, decode": [*TPU, *DECODE],
+    "gpu, adapt, nf4": [*GPU, *ADAPT, *NF4, "--adapt.slots", "4"],
+    "tpu, adapt, nf4 on every chip": [*TPU, *ADAPT, *WHOLE, *NF4],
+    "gpu, adapt, one slot more": [*GPU, *ADAPT, "--adapt.slots", "4"],
 }
 
 

@@ -189,6 +189,19 @@ def test_reading_common_tokens_once_gives_the_answers_and_logprobs_of_reading_th
     assert len({c.tokens for of_query in shared for c in of_query}) > 1
 
 
+def test_a_device_has_no_more_rows_of_a_view_than_its_slots(model, bbh, monkeypatch):
+    """Eight slots, two for each of four devices: five queries go in rounds of two, with room for four such views."""
+    domain, tasks = bbh
+    config = DecodeConfig(views=1, transforms=("order",), slots=8, chunk=3, max_new_tokens=2)
+    views = [make_views(tasks[0], q, domain, config, seed=0) for q in range(len(tasks[0].queries))]
+    asked: list[str] = []
+    for shards in (1, 4):
+        monkeypatch.setattr("ttt_jax.decode.shared.shards_here", lambda shards=shards: shards)
+        decode_shared(*model, None, [(0, views)], domain, config, (64, 256), seed=0, on_stage=asked.append)
+    rows = {tuple(stage.split()[1:4:2]) for stage in asked if "after" in stage and stage.startswith("reading")}
+    assert len(views) == 5 and rows == {("1", "8"), ("4", "2")}
+
+
 @pytest.mark.parametrize("window", [None, 5])
 def test_rows_see_as_much_of_a_shared_prefix_as_of_one_of_their_own(window):
     """Rows of several lengths after a padded prefix; a window counts tokens, not slots."""

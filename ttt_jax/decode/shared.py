@@ -31,7 +31,7 @@ from ttt_jax.decode.sampling import Sampling
 from ttt_jax.decode.views import View
 from ttt_jax.model.cache import Cache, Prefix
 from ttt_jax.model.decoder import Decoder
-from ttt_jax.runtime.mesh import constrain, over_tasks, tasks_here, whole
+from ttt_jax.runtime.mesh import constrain, over_tasks, shards_here, tasks_here, whole
 from ttt_jax.tasks.task import Domain
 
 # Bytes of attention scores that suffixes may take at a time.
@@ -98,7 +98,8 @@ def decode_shared(
     # One prefix length for all, and a power of two rows, so that few shapes are compiled.
     P = _bucket(max(view.common for view in views), lengths)
     most, room_for = max(len(view.rows) for view in views), side_by_side(config) * config.views
-    R = min(1 << (most - 1).bit_length(), room_for)
+    # A device has the rows of whole views: `slots` counts for each, so no view may have more rows than that.
+    R = min(1 << (most - 1).bit_length(), max(1, room_for // shards_here()))
     T = whole(max(1, room_for // R))
     by_length: dict[int, list[SharedView]] = defaultdict(list)
     for view in views:

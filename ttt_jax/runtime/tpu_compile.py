@@ -324,10 +324,9 @@ def _decoding(model, base, domain: Writing, config: RunConfig, mesh: Mesh, lengt
 def _shared_inputs(model, base, domain: Writing, config: RunConfig, mesh: Mesh, length: int, queries: Queries):
     """What `decode_shared` would hand its programs: abstract arguments of each, and how many views and rows."""
     decode, shards = config.decode, task_shards(mesh)
-    most = int(decode.slots) * shards * decode.views
+    most = int(decode.slots) * decode.views  # on each shard
     rows = min(1 << (queries.count - 1).bit_length(), most)
-    tasks = max(1, most // rows)
-    tasks += -tasks % shards
+    tasks = most // rows * shards
     one_view = replace(config, decode=replace(decode, slots=tasks // shards, views=rows))
     model, (base, adapters, prompts, keys), options, tasks, rows = _decode_inputs(
         model, base, domain, one_view, mesh, queries.length
