@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from ttt_jax.train.invented import completing, falling, growth, lines, mazes, rays, rooms, sliding, strips
-from ttt_jax.train.invented.ground import flooded, labelled, outside
+from ttt_jax.train.invented import completing, falling, growth, lines, mazes, rays, rooms, signals, sliding, strips
+from ttt_jax.train.invented.ground import _direction_by_key, _ink_by_key, flooded, labelled, outside
 from ttt_jax.train.invented.movement import FAMILIES
 from ttt_jax.train.invented.rule import Family, Pair
 
@@ -196,3 +196,53 @@ def test_the_front_layer_is_a_whole_rectangle():
                 checked += 1
                 assert sum(boxes.values()) == 1  # one is whole, so that there is no doubt
     assert checked > 5
+
+
+def test_a_key_in_the_corner_tells_the_colour_of_what_is_new():
+    def plain(rng: np.random.Generator, size: float) -> Pair:
+        grid = np.zeros((4, 5), np.int8)
+        grid[2, int(rng.integers(1, 4))] = 3
+        return grid, np.where(np.roll(grid, 1, 0) == 3, np.int8(7), grid)
+
+    sampler, seen = _ink_by_key(plain), set()
+    for seed in range(40):
+        pair = sampler(np.random.default_rng(seed), 0.5)
+        assert pair is not None
+        question, answer = pair
+        key = int(question[0, 0])
+        seen.add(key)
+        assert key not in (0, 3) and answer[0, 0] == key
+        assert set(answer[3].tolist()) == {0, key}
+    assert len(seen) > 5
+
+
+def test_the_same_key_always_tells_the_same_direction():
+    def fall(rng: np.random.Generator, size: float) -> Pair:
+        grid, answer = np.zeros((5, 5), np.int8), np.zeros((5, 5), np.int8)
+        grid[2, 2] = answer[2, 4] = 3
+        return grid, answer
+
+    for seed in range(20):
+        sampler = _direction_by_key(fall, np.random.default_rng(seed))
+        told: dict[int, list[tuple[int, int]]] = {}
+        for draw in range(12):
+            pair = sampler(np.random.default_rng(draw), 0.5)
+            assert pair is not None
+            question, answer = pair
+            answer[0, 0] = 0
+            where = np.argwhere(answer)[0].tolist()
+            told.setdefault(int(question[0, 0]), []).append((where[0], where[1]))
+        assert len(told) in (2, 3)
+        assert all(len(set(places)) == 1 for places in told.values())
+
+
+def test_a_turtle_makes_one_stride_for_each_colour_of_its_program():
+    for seed in range(40):
+        strides = set()
+        for question, answer in pairs_of(signals._turtle, seed, wanted=6):
+            path = (answer > 0) & (question == 0)
+            start = question[1:] > 0
+            assert start.sum() == 1
+            assert labelled(path | np.pad(start, ((1, 0), (0, 0))), diagonal=True)[1] == 1 or path.sum() == 1
+            strides.add(path.sum() / (question[0] > 0).sum() if path.sum() > 1 else 0)
+        assert strides <= {0} or (len(strides) == 1 and strides <= {1, 2})

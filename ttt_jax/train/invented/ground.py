@@ -299,7 +299,7 @@ def guised(family: Family, adds: bool = True, sided: bool = False) -> Family:
                 return None
             if question.shape == answer.shape:
                 changed = question != answer
-                if not changed.any():
+                if not (changed.any() and answer.any()):
                     return None
                 if only_new:
                     if not answer[question > 0].all():

@@ -15,13 +15,14 @@ from ttt_jax.train.invented.paths import PATHS
 from ttt_jax.train.invented.rays import RAYS
 from ttt_jax.train.invented.rooms import ROOMS
 from ttt_jax.train.invented.rule import Family
+from ttt_jax.train.invented.signals import SIGNALS
 from ttt_jax.train.invented.sliding import SLIDING
 from ttt_jax.train.invented.stamps import STAMPS
 from ttt_jax.train.invented.strips import STRIPS
 from ttt_jax.train.invented.unfolding import UNFOLDING
 
 _ADDING = RAYS + LINES + FILLING + ROOMS + PATHS + MAZES + GROWTH + STAMPS + MACHINES + UNFOLDING
-_CHANGING = FALLING + SLIDING + LAUNCHES + STRIPS + COMPLETING
+_CHANGING = FALLING + SLIDING + LAUNCHES + SIGNALS + STRIPS + COMPLETING
 _SIDED = {"_mirrors", "_bouncing", "_border_marks", "_waterfall", "_plants", "_elementary", "_terrain", "_fuelled"}
 """Their inputs show from which side they are to be read."""
 
