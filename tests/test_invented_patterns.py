@@ -233,3 +233,14 @@ def test_a_path_visits_every_cell_once_by_neighbours(kind: str):
         if kind in ("snake", "spiral"):
             rows, columns = np.unravel_index(path, shape)
             assert (np.abs(np.diff(rows)) + np.abs(np.diff(columns)) == 1).all()
+
+
+def test_a_single_row_tells_how_many_rows_follow_from_it():
+    checked = 0
+    for pairs in rules_of(sequences.unrolled, 30):
+        heights: dict[tuple[int, int], int] = {}
+        for x, y in pairs:
+            if len(x) == 1:
+                assert heights.setdefault((x.shape[1], np.count_nonzero(x)), len(y)) == len(y)
+                checked += 1
+    assert checked > 20

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
 from ttt_jax.tasks.grids import COLOURS, MAX_SIDE
@@ -68,9 +70,10 @@ def guised(family: Family, plain: bool = False) -> Family:
 
 
 def _shows(sampler: PairSampler, rng: Rng) -> bool:
-    """Whether most of a few inputs show the rule, with answers that differ."""
-    pairs = [pair for pair in (sampler(rng, 0.25) for _ in range(4)) if pair is not None]
-    return len(pairs) > 1 and len({(y.tobytes(), y.shape) for _, y in pairs}) > 1
+    """Whether a few inputs mostly show the rule, with three answers among them, or with two that both come again."""
+    pairs = [pair for pair in (sampler(rng, 0.25) for _ in range(6)) if pair is not None]
+    answers = Counter((y.tobytes(), y.shape) for _, y in pairs)
+    return len(answers) > 2 or (len(answers) == 2 and min(answers.values()) > 1)
 
 
 def _followed(sampler: PairSampler, action: Action) -> PairSampler:

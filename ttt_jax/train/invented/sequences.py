@@ -14,7 +14,8 @@ def unrolled(rng: Rng) -> PairSampler:
     kind = pick(rng, ["move", "move", "bounce", "spread", "grow", "shrink", "xor", "alternate", "cycle"])
     step, wraps = pick(rng, [1, 1, 2, -1]), chance(rng, 0.5)
     given_only = chance(rng, 0.35)
-    rows_by = pick(rng, ["square", "fixed", "colours", "drawn"])
+    # Where the input is the one row, it must tell the height of the answer.
+    rows_by = pick(rng, ["square", "fixed", "colours"] if given_only else ["square", "drawn"])
     fixed_rows = int(rng.integers(3, 8))
     few = pick(rng, [1, 2, 3])
     swapped = colours(rng, 2)
