@@ -8,6 +8,7 @@ import random
 import re
 from dataclasses import replace
 
+import fsspec
 import numpy as np
 import pytest
 from e2e_tools import ROOT, journal, read_json, with_options
@@ -157,6 +158,23 @@ def test_wrong_paths_are_refused_with_what_is_expected(tmp_path):
     (tmp_path / "snark.json").write_text("{}")
     with pytest.raises(ValueError, match="did you mean snarks"):
         DOMAIN.read(config(tmp_path / "snark.json"))
+
+
+def test_a_folder_behind_a_url_is_copied_once_and_read_from_the_copy(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    store = fsspec.filesystem("memory")
+    store.put(f"{folder}/", "/published/bbh/", recursive=True)
+    store.pipe("/published/bbh/README.md", b"no task")
+    options = TasksConfig(domain="bbh", path="memory://published/bbh", demos=4, seeds=(42,))
+    there, here = DOMAIN.read(options), DOMAIN.read(replace(options, path=str(folder)))
+    assert there.tasks == here.tasks and there.tasks
+    store.rm("/published", recursive=True)
+    assert DOMAIN.read(options).tasks == here.tasks
+    with pytest.raises(ValueError, match="memory://published/none: cannot be read"):
+        DOMAIN.read(replace(options, path="memory://published/none"))
+    store.pipe("/empty/README.md", b"no task")
+    with pytest.raises(ValueError, match="holds no task file"):
+        DOMAIN.read(replace(options, path="memory://empty"))
 
 
 def task_of(name: str, seed: int, truths: str) -> Task:

@@ -29,7 +29,7 @@ class TasksConfig:
     source: str = "arc-agi-1/evaluation"
     """A packaged benchmark: arc-agi-1 or arc-agi-2, then training or evaluation; or arc-agi-2/development."""
     path: str | None = None
-    """A directory or file in the benchmark's public format; replaces `source`."""
+    """A directory or file in the benchmark's public format (bbh: or a URL of one); replaces `source`."""
     ids: tuple[str, ...] = ()
     """Only these task ids (all where empty)."""
     max_prompt_tokens: int | None = None

@@ -18,10 +18,13 @@ from typing import Any
 from ttt_jax.config import TasksConfig
 from ttt_jax.tasks.bbh_scores import majority_label, measure
 from ttt_jax.tasks.bbh_tasks import TASKS
+from ttt_jax.tasks.remote import local
 from ttt_jax.tasks.task import LoadedTasks, Refused, Task
 from ttt_jax.tasks.text import OpenedText, TextDomain
 
 Example = tuple[str, str]
+URL = "github://suzgunmirac:BIG-Bench-Hard@main/bbh"
+"""Where the task files are published."""
 
 
 class BbhDomain(TextDomain):
@@ -33,16 +36,16 @@ class BbhDomain(TextDomain):
     shared_prefix = True
 
     def read(self, config: TasksConfig) -> LoadedTasks:
-        """The tasks of every file in `config.path` (or of one file), once for each of `config.seeds`."""
+        """The tasks of every file in `config.path` (a directory, a file, a URL), once for each of `config.seeds`."""
         if config.path is None:
             raise ValueError(
                 "tasks.path: bbh needs the directory that holds the task files (boolean_expressions.json, ...), "
-                "the bbh/ of the repository suzgunmirac/BIG-Bench-Hard"
+                f"the bbh/ of the repository suzgunmirac/BIG-Bench-Hard, or its URL: {URL}"
             )
         if config.demos < 0 or not config.seeds or len(set(config.seeds)) != len(config.seeds):
             raise ValueError(f"tasks: demos {config.demos} must be at least 0, and seeds {config.seeds} distinct")
         tasks, refused = [], []
-        for file in task_files(Path(config.path)):
+        for file in task_files(local(config.path, is_task_file)):
             examples, problems = read_examples(file)
             refused += problems
             if problems:  # with an example less, the shuffle would give other demonstrations
@@ -80,12 +83,16 @@ def task_name(task_id: str) -> str:
     return task_id.partition("@")[0]
 
 
+def is_task_file(name: str) -> bool:
+    return name.endswith(".json") and name.removesuffix(".json") in TASKS
+
+
 def task_files(path: Path) -> list[Path]:
     """The task files of a directory, by name; a single file is one. Raises ValueError where there are none."""
     if path.is_file():
         files = [path]
     elif path.is_dir():
-        files = sorted(file for file in path.glob("*.json") if file.stem in TASKS)
+        files = sorted(file for file in path.iterdir() if is_task_file(file.name))
     else:
         raise ValueError(f"tasks.path: {path}: no such directory or file")
     for file in files:
