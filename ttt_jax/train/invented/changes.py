@@ -43,22 +43,25 @@ def draw_tint(rng: np.random.Generator, palette: Palette, recolours: bool = True
 
 
 def _by_number(rng: np.random.Generator, palette: Palette) -> Tint:
-    """A table from a small number to a colour: cells, holes, or the larger side."""
+    """A table from what can be counted or told apart in a thing to a colour."""
     table = palette.take(3)
-    which = int(rng.integers(4))
-    if which == 1:
-        palette.wants.add("holes")
+    kind = int(rng.integers(len(_CLASSES)))
+    if kind in _CLASSES_WANT:
+        palette.wants.add(_CLASSES_WANT[kind])
+    return lambda scene, thing: table[min(_CLASSES[kind](scene, thing), len(table) - 1)]
 
-    def tint(scene: Scene, thing: Thing) -> int | None:
-        if which == 0:
-            return table[thing.cells % 2]  # even or odd
-        if which == 1:
-            return table[min(thing.hole_count, len(table) - 1)]
-        if which == 2:
-            return table[0] if thing.height > thing.width else table[1] if thing.height < thing.width else table[-1]
-        return table[min((thing.cells - 1) // 3, len(table) - 1)]  # 1 to 3, 4 to 6, more
 
-    return tint
+_CLASSES: tuple[Callable[[Scene, Thing], int], ...] = (
+    lambda scene, thing: thing.hole_count,
+    lambda scene, thing: sum(np.array_equal(thing.mask, other.mask) for other in scene.things) - 1,
+    lambda scene, thing: thing.cells % 2,
+    lambda scene, thing: (thing.cells - 1) // 3,  # 1 to 3, 4 to 6, more
+    lambda scene, thing: int(np.sign(thing.height - thing.width)) + 1,
+    lambda scene, thing: int(2 * thing.row + thing.height > scene.ground.shape[0]),  # upper or lower half
+    lambda scene, thing: int(2 * thing.column + thing.width > scene.ground.shape[1]),
+    lambda scene, thing: thing.cells - 1,
+)
+_CLASSES_WANT = {0: "holes", 1: "twins"}
 
 
 def _by_own_colour(rng: np.random.Generator, palette: Palette) -> Tint:

@@ -147,7 +147,8 @@ class Palette:
 
     Attributes:
       grounds: colours of the ground, of which each pair draws one.
-      wants: what else the look of the rule must have: "accents" (things of two colours), "holes", "bulk" (inner cells).
+      wants: what else the look of the rule must have: "accents" (things of two colours), "holes", "bulk" (inner cells),
+        "twins" (things of one shape).
     """
 
     def __init__(self, rng: np.random.Generator):
@@ -261,6 +262,10 @@ class Look:
         return [self.sprite(rng, m, c) for m, c in zip(masks, self.colours(rng, len(masks)), strict=True)]
 
 
+def _always(mask: np.ndarray) -> shapes.Maker:
+    return lambda rng, bound: mask
+
+
 def draw_look(rng: np.random.Generator, palette: Palette, plain: bool = False) -> Look:
     """A look whose colours have no role in the rule yet; `plain` for rules in which a thing has just one colour."""
     picked = rng.choice(len(_MAKERS), size=int(rng.integers(1, 5)), replace=False, p=_MAKER_SHARE)
@@ -269,6 +274,8 @@ def draw_look(rng: np.random.Generator, palette: Palette, plain: bool = False) -
         makers = [*makers[:2], shapes.any_holed, shapes.any_frame]
     elif "bulk" in palette.wants:
         makers = [*makers[:1], shapes.any_square, shapes.any_rectangle, shapes.any_square]
+    if "twins" in palette.wants or rng.random() < 0.06:
+        makers = [_always(makers[i % len(makers)](rng, 3)) for i in range(3)]
     noise = palette.spare() if rng.random() < 0.08 else None
     striped = palette.spare() if rng.random() < 0.04 else None
     count = int(rng.choice([1, 2, 3, 4, 8], p=[0.25, 0.15, 0.2, 0.2, 0.2]))
