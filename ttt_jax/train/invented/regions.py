@@ -170,6 +170,9 @@ def latin(rng: Rng) -> PairSampler:
         # One hole a row and column can always be told.
         number = int(rng.integers(1, n + 1))
         hidden[rng.permutation(n)[:number], rng.permutation(n)[:number]] = True
+        if len(set(whole[~hidden].tolist())) < n:
+            # A colour that shows nowhere could be any.
+            return None
         question = np.where(hidden, mask, whole)
         answer = np.where(hidden, whole, 0) if holes_only else whole
         question, answer = (np.repeat(np.repeat(g, repeated, 0), repeated, 1) for g in (question, answer))
