@@ -23,7 +23,8 @@ def nested(rng: Rng) -> PairSampler:
         shades = [palette[0]]
         while len(shades) < number:
             shades.append(pick(rng, [c for c in palette if c != shades[-1]]))
-        thickness = [1 + int(thick_outer and chance(rng, 0.4)) for _ in shades]
+        # The middle counts as one, however large it is.
+        thickness = [*(1 + int(thick_outer and chance(rng, 0.4)) for _ in shades[1:]), 1]
         extra = int(rng.integers(3)), int(rng.integers(3))
         depth = sum(thickness)
         shape = 2 * depth - 1 + extra[0], 2 * depth - 1 + (extra[0] if square else extra[1])

@@ -37,13 +37,14 @@ def stamped(rng: Rng) -> PairSampler:
     number = pick(rng, [1, 1, 2, 3])
     used = colours(rng, number)
     reach = pick(rng, [1, 1, 2])
-    own_shade, reverse, idle = chance(rng, 0.4), chance(rng, 0.15), chance(rng, 0.3)
+    reverse, idle = chance(rng, 0.15), chance(rng, 0.3)
+    # Where the stencil goes, its middle must be seen in it.
+    own_shade, keeps = not reverse and chance(rng, 0.4), reverse or chance(rng, 0.8)
     stencils = []
     for marker in used:
         shades = [marker] if own_shade else colours(rng, pick(rng, [1, 1, 2]), used)
         stencils.append(_stencil(rng, reach, shades))
     bystander = colours(rng, 1, [*used, *(int(c) for s in stencils for c in np.unique(s))])
-    keeps = chance(rng, 0.8)
 
     def sample(rng: Rng, size: float) -> Pair | None:
         n = 2 * reach + 1
