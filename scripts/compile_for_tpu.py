@@ -88,7 +88,7 @@ class CompileConfig(RunConfig):
 
 def main() -> int:
     config = load_config(CompileConfig, sys.argv[1:])
-    began = time.perf_counter()
+    record = Record(config, time.perf_counter())
     try:
         path = io.resolve(config.model)
         model_config, _ = io.load_config(path)
@@ -96,8 +96,7 @@ def main() -> int:
         domain = writing(config, path)
         print(f"{config.model} on {config.topology}, attention kernel {kernel_for(config.topology, model, config)}")
         if config.fit or "auto" in (config.adapt.slots, config.decode.slots):
-            config = fitted(config, model, domain)
-        record = Record(config, began)
+            config = record.config = fitted(config, model, domain)
 
         def show(program: Program) -> None:
             print(describe(program, config.topology), flush=True)
@@ -109,6 +108,7 @@ def main() -> int:
             model, domain, config, config.topology, config.length, show, config.programs, queries_of(config)
         )
     except DoesNotFit as error:
+        record.write(does_not_fit=str(error))
         print(f"does not fit {config.topology}: {error}", file=sys.stderr)
         print(
             "For less memory: lower adapt.slots, adapt.batch_size, decode.slots, decode.views or length, set "
@@ -129,10 +129,14 @@ class Record:
     """The figures in the file of `--json`, written anew with every program: the last ones may take an hour."""
 
     def __init__(self, config: CompileConfig, began: float):
-        self.config, self.began, self.programs = config, began, []
+        self.config, self.began = config, began
+        self.programs: list[Program] = []
 
     def add(self, program: Program) -> None:
         self.programs.append(program)
+        self.write()
+
+    def write(self, **more: str) -> None:
         config = self.config
         if not config.json:
             return
@@ -142,7 +146,7 @@ class Record:
             "command": " ".join(["python", *sys.argv]),
             "model": config.model,
             "topology": config.topology,
-            "chips": program.chips,
+            "chips": self.programs[0].chips if self.programs else None,
             "mesh": dataclasses.asdict(config.mesh),
             "slots": {"adapt": config.adapt.slots, "decode": config.decode.slots},
             "quantize": config.quantize,
@@ -151,6 +155,7 @@ class Record:
             "optimisation_effort": os.environ["JAX_EXEC_TIME_OPTIMIZATION_EFFORT"],
             "seconds": round(time.perf_counter() - self.began),
             "programs": [figures(p) for p in self.programs],
+            **more,
         }
         write_json(file, {**cases, config.case or config.topology: case}, indent=2)
 
