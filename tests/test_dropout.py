@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -138,7 +139,7 @@ def batches(tasks: int = TASKS) -> dict[str, np.ndarray]:
 def adapted(seeds, data, sizes=(STEPS,), rate: float = RATE):
     """The adapters of tasks after all steps, made in chunks of `sizes`; all of them begin as the same adapter."""
     trainable = {"lora": jax.tree.map(lambda x: jnp.stack([x] * len(seeds)), adapter_of(0, FEW))}
-    state, begun = init_state(trainable, TX, jnp.full(len(seeds), STEPS), np.asarray(seeds, np.uint32)), 0
+    state, begun = init_state(trainable, TX, jnp.full(len(seeds), STEPS), jnp.asarray(seeds, jnp.uint32)), 0
     for size in sizes:
         state, _ = CHUNKS[rate](state, {"params": BASE}, {n: of[:, begun : begun + size] for n, of in data.items()})
         begun += size
@@ -191,7 +192,8 @@ def test_nothing_is_dropped_where_nothing_trains() -> None:
     state = dropping.initial_state(["a"])
     assert state.train.trainable.keys() == {"lora"} and dropping.frozen.keys() == {"params"}
     batch = {name: of[:, 0, 0] for name, of in batches(1).items()}
-    texts = [of.check.lower(state.train.trainable, of.frozen, batch).as_text() for of in (dropping, plain)]
+    checks: list[Any] = [dropping.check, plain.check]
+    texts = [check.lower(state.train.trainable, dropping.frozen, batch).as_text() for check in checks]
     assert texts[0] == texts[1]
 
 

@@ -13,7 +13,7 @@ from text_tools import boolean_examples, choice_examples, tiny_text_config, tiny
 from ttt_jax.adapt.examples import ExampleStream, loss_weights
 from ttt_jax.config import DecodeConfig, ExamplesConfig, LoraConfig, TasksConfig
 from ttt_jax.decode.candidates import decode_candidates
-from ttt_jax.decode.shared import common_lengths, decode_shared, read_tokens
+from ttt_jax.decode.shared import common_lengths, decode_shared, read_tokens, views_and_rows
 from ttt_jax.decode.views import make_views
 from ttt_jax.evaluate.records import task_files
 from ttt_jax.evaluate.summary import note
@@ -189,17 +189,19 @@ def test_reading_common_tokens_once_gives_the_answers_and_logprobs_of_reading_th
     assert len({c.tokens for of_query in shared for c in of_query}) > 1
 
 
-def test_a_device_has_no_more_rows_of_a_view_than_its_slots(model, bbh, monkeypatch):
-    """Eight slots, two for each of four devices: five queries go in rounds of two, with room for four such views."""
-    domain, tasks = bbh
-    config = DecodeConfig(views=1, transforms=("order",), slots=8, chunk=3, max_new_tokens=2)
-    views = [make_views(tasks[0], q, domain, config, seed=0) for q in range(len(tasks[0].queries))]
-    asked: list[str] = []
-    for shards in (1, 4):
-        monkeypatch.setattr("ttt_jax.decode.shared.shards_here", lambda shards=shards: shards)
-        decode_shared(*model, None, [(0, views)], domain, config, (64, 256), seed=0, on_stage=asked.append)
-    rows = {tuple(stage.split()[1:4:2]) for stage in asked if "after" in stage and stage.startswith("reading")}
-    assert len(views) == 5 and rows == {("1", "8"), ("4", "2")}
+@pytest.mark.parametrize(
+    ("queries", "room", "shards", "views", "rows"),
+    [
+        (5, 8, 1, 1, 8),
+        (5, 8, 4, 4, 2),
+        (240, 1024, 1, 4, 256),
+        (240, 256, 4, 4, 64),
+        (240, 2, 4, 4, 1),
+        (3, 100, 3, 27, 4),
+    ],
+)
+def test_a_device_has_no_more_rows_than_its_share_of_the_room(queries, room, shards, views, rows):
+    assert views_and_rows(queries, room, shards) == (views, rows)
 
 
 @pytest.mark.parametrize("window", [None, 5])

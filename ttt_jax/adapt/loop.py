@@ -130,7 +130,7 @@ def make_adapt_chunk(loss: Loss, tx: optax.GradientTransformation, model: Any, d
         done = state.done | (train.step >= state.max_steps)
         metrics = {name: jnp.where(state.active, metric, jnp.nan) for name, metric in metrics.items()}
         failed = state.failed | (state.active & ~finite)
-        return state.replace(train=train, done=done, failed=failed), metrics
+        return AdaptState(train, state.seed, state.max_steps, done, failed), metrics
 
     def one_task(state: AdaptState, frozen: Variables, batches: Batch):
         return jax.lax.scan(partial(one_step, frozen), state, batches)

@@ -31,7 +31,7 @@ from ttt_jax.decode.sampling import Sampling
 from ttt_jax.decode.views import View
 from ttt_jax.model.cache import Cache, Prefix
 from ttt_jax.model.decoder import Decoder
-from ttt_jax.runtime.mesh import constrain, over_tasks, shards_here, tasks_here, whole
+from ttt_jax.runtime.mesh import constrain, over_tasks, shards_here, tasks_here
 from ttt_jax.tasks.task import Domain
 
 # Bytes of attention scores that suffixes may take at a time.
@@ -95,12 +95,9 @@ def decode_shared(
         for i, (slot, queries) in enumerate(tasks)
         for v, (rows, common) in enumerate(zip(zip(*queries, strict=True), common_lengths(queries), strict=True))
     ]
-    # One prefix length for all, and a power of two rows, so that few shapes are compiled.
+    # One prefix length for all, so that few shapes are compiled.
     P = _bucket(max(view.common for view in views), lengths)
-    most, room_for = max(len(view.rows) for view in views), side_by_side(config) * config.views
-    # A device has the rows of whole views: `slots` counts for each, so no view may have more rows than that.
-    R = min(1 << (most - 1).bit_length(), max(1, room_for // shards_here()))
-    T = whole(max(1, room_for // R))
+    T, R = views_and_rows(max(len(view.rows) for view in views), side_by_side(config) * config.views, shards_here())
     by_length: dict[int, list[SharedView]] = defaultdict(list)
     for view in views:
         by_length[_bucket(view.own, lengths)].append(view)
@@ -135,6 +132,22 @@ def decode_shared(
         for i, (_, queries) in enumerate(tasks)
         for q in range(len(queries))
     ]
+
+
+def views_and_rows(queries: int, room: int, shards: int = 1) -> tuple[int, int]:
+    """How many views go side by side (T), with how many rows each (R); what a view has more goes in rounds.
+
+    A view's rows are all on one device, so there are no more of them than a
+    device has room for. They are a power of two, so that few shapes are compiled.
+
+    Args:
+      queries: the most of a view.
+      room: rows side by side, on all devices.
+      shards: devices that hold different views.
+    """
+    rows = min(1 << (queries - 1).bit_length(), max(1, room // shards))
+    views = max(1, room // rows)
+    return views + -views % shards, rows
 
 
 def common_lengths(queries: Sequence[Sequence[View]]) -> list[int]:

@@ -160,12 +160,6 @@ def tasks_here(tasks: int) -> int:
     return tasks if mesh.empty or tasks % task_shards(mesh) else tasks // task_shards(mesh)
 
 
-def whole(tasks: int) -> int:
-    """`tasks` or a few more, so that they divide over the devices of the mesh around the call."""
-    mesh = jax.sharding.get_abstract_mesh()
-    return tasks if mesh.empty else tasks + -tasks % task_shards(mesh)
-
-
 def put(tree: Any, stacked: bool = True) -> Any:
     """Outside jit: sends host arrays to the devices where the rules want them; without a mesh, to the only one."""
     return putter(stacked)(tree)

@@ -29,7 +29,7 @@ from ttt_jax.bench import counts
 from ttt_jax.config import RunConfig
 from ttt_jax.decode.generate import Prompts, Rules, decode_chunk, prefill
 from ttt_jax.decode.sampling import Sampling
-from ttt_jax.decode.shared import read_prefix, read_suffixes
+from ttt_jax.decode.shared import read_prefix, read_suffixes, views_and_rows
 from ttt_jax.decode.syntax import Syntax, TextSyntax
 from ttt_jax.model.attention import kernel_name
 from ttt_jax.model.decoder import Decoder
@@ -324,9 +324,7 @@ def _decoding(model, base, domain: Writing, config: RunConfig, mesh: Mesh, lengt
 def _shared_inputs(model, base, domain: Writing, config: RunConfig, mesh: Mesh, length: int, queries: Queries):
     """What `decode_shared` would hand its programs: abstract arguments of each, and how many views and rows."""
     decode, shards = config.decode, task_shards(mesh)
-    most = int(decode.slots) * decode.views  # on each shard
-    rows = min(1 << (queries.count - 1).bit_length(), most)
-    tasks = most // rows * shards
+    tasks, rows = views_and_rows(queries.count, int(decode.slots) * shards * decode.views, shards)
     one_view = replace(config, decode=replace(decode, slots=tasks // shards, views=rows))
     model, (base, adapters, prompts, keys), options, tasks, rows = _decode_inputs(
         model, base, domain, one_view, mesh, queries.length
