@@ -36,7 +36,7 @@ CASES = {
     "tpu, adapt": [*TPU, *ADAPT],
     "tpu, decode": [*TPU, *DECODE],
     "gpu, adapt, nf4": [*GPU, *ADAPT, *NF4, "--adapt.slots", "5"],
-    "tpu, adapt, nf4 on every chip": [*TPU, *ADAPT, *WHOLE, *NF4],
+    "tpu, adapt, nf4 on every chip": [*TPU, *ADAPT, *WHOLE, *NF4, "--adapt.slots", "2"],
     "gpu, adapt, one slot more": [*GPU, *ADAPT, "--adapt.slots", "5"],
     "tpu, adapt, one slot more": [*TPU, *ADAPT, "--adapt.slots", "2"],
 }

@@ -351,3 +351,17 @@ def test_configs_name_their_own_command_and_have_batches_of_whole_orders(file):
         assert loaded.adapt.lora.dropout == 0.05
     if "adapted" in loaded.arms and file.stem != "long":
         assert loaded.adapt.steps * loaded.adapt.batch_size == 40 * (27 if loaded.adapt.shared else 1)
+
+
+def test_the_8b_configs_have_the_slots_that_the_compilers_plan_fits():
+    """docs/results/memory_8b.json, as scripts/memory_8b.py writes it: adaptation, and decoding beside its state."""
+    cases = read_json(ROOT / "docs" / "results" / "memory_8b.json")
+    for device in ("gpu", "tpu"):
+        loaded = from_yaml(RunConfig, ROOT / "configs" / "bbh" / f"llama8b_{device}.yaml")
+        adapt, decode, more = (cases[f"{device}, {name}"] for name in ("adapt", "decode", "adapt, one slot more"))
+        assert adapt["slots"]["adapt"] == loaded.adapt.slots == more["slots"]["adapt"] - 1
+        assert decode["slots"]["decode"] == loaded.decode.slots
+        limit = adapt["memory_gib"] * 2**30
+        (trained,) = (program["bytes"] for program in adapt["programs"])
+        assert trained["total"] < limit and "does_not_fit" in more
+        assert all(program["bytes"]["total"] + trained["state"] < limit for program in decode["programs"])
