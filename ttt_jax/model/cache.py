@@ -28,6 +28,21 @@ class Prefix:
 
 
 @flax.struct.dataclass
+class Reading:
+    """Where a layer writes the keys and values of new tokens, and what these tokens may attend to.
+
+    Attributes:
+      start: the slot of the first.
+      mask: None where the cache was empty: the tokens then attend to themselves only, through the flash kernel.
+      prefix_mask: of the shared prefix, where there is one.
+    """
+
+    start: Int[Array, ""] | int
+    mask: Bool[Array, "batch length slots"] | None
+    prefix_mask: Bool[Array, "rows length slots"] | None
+
+
+@flax.struct.dataclass
 class Cache:
     """Keys and values of everything read so far.
 
@@ -42,8 +57,7 @@ class Cache:
         contiguously.
       valid: [batch, slots].
       length: the slot that is written next. The Python int 0 marks a cache
-        known to be empty while tracing: the prompt then attends to itself
-        only, through the flash kernel.
+        known to be empty while tracing: see `Reading.mask`.
       prefix: what every row has read before the slots of its own.
     """
 
@@ -66,6 +80,13 @@ class Cache:
     def with_prompt_lengths(self, lengths: Int[Array, " batch"]) -> Cache:
         """After reading right-padded prompts: only the first `lengths[i]` slots of row i are valid."""
         return replace(self, valid=jnp.arange(self.slots)[None] < lengths[:, None])
+
+    def reading(self, length: int, window: int | None = None) -> Reading:
+        """For the next `length` tokens, already marked valid, in layers of this window."""
+        if isinstance(self.length, int) and self.length == 0 and self.prefix is None:
+            return Reading(0, None, None)
+        prefix_mask = None if self.prefix is None else self.prefix_mask(length, window)
+        return Reading(self.length, self.mask(length, window), prefix_mask)
 
     def mask(self, length: int, window: int | None = None) -> Bool[Array, "batch length slots"]:
         """What the `length` tokens just written (and marked valid) at `self.length` may attend to.

@@ -9,6 +9,7 @@ tasks x batch x length; only adapter and attention products are batched.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -18,7 +19,7 @@ from jaxtyping import Array, Float, Int
 
 from ttt_jax.config import Remat
 from ttt_jax.model.attention import cached_attention, causal_attention
-from ttt_jax.model.cache import Cache
+from ttt_jax.model.cache import Cache, Reading
 from ttt_jax.model.config import ModelConfig
 from ttt_jax.model.dropout import INPUT
 from ttt_jax.model.head import token_logprobs
@@ -99,7 +100,7 @@ class Attention(nn.Module):
         if c.qk_norm:
             self.q_norm, self.k_norm = RMSNorm(c.norm_eps), RMSNorm(c.norm_eps)
 
-    def __call__(self, x_BxLxD, rope, segments, layer_cache, cache: Cache | None, prefix=None):
+    def __call__(self, x_BxLxD, rope, segments, layer_cache, reading: Reading | None, prefix=None):
         c = self.config
         B, L, _ = x_BxLxD.shape
         q_BxLxHxE = self.q(x_BxLxD).reshape(B, L, c.num_heads, c.head_dim)
@@ -110,20 +111,20 @@ class Attention(nn.Module):
         else:
             q_BxLxHxE, k_BxLxKxE = rotate(q_BxLxHxE, rope), rotate(k_BxLxKxE, rope)
 
-        if cache is None:
+        if reading is None:
             out = causal_attention(q_BxLxHxE, k_BxLxKxE, v_BxLxKxE, segments, self.window, self.batch_axes)
         else:
-            start = (0, 0, cache.length, 0)
+            start = (0, 0, reading.start, 0)
             keys, values = (
                 jax.lax.dynamic_update_slice(old, new.swapaxes(1, 2).astype(old.dtype), start)
                 for old, new in zip(layer_cache, (k_BxLxKxE, v_BxLxKxE), strict=True)
             )
             layer_cache = (keys, values)
-            if isinstance(cache.length, int) and cache.length == 0 and prefix is None:
+            if reading.mask is None:
                 out = causal_attention(q_BxLxHxE, k_BxLxKxE, v_BxLxKxE, window=self.window)
             else:
-                shared = None if prefix is None else (*prefix, cache.prefix_mask(L, self.window))
-                out = cached_attention(q_BxLxHxE, keys, values, cache.mask(L, self.window), shared)
+                shared = None if prefix is None else (*prefix, reading.prefix_mask)
+                out = cached_attention(q_BxLxHxE, keys, values, reading.mask, shared)
         return self.o(out.reshape(B, L, c.num_heads * c.head_dim)), layer_cache
 
 
@@ -157,10 +158,24 @@ class Layer(nn.Module):
         self.mlp_norm = RMSNorm(self.config.norm_eps)
         self.mlp = MLP(self.config, self.lora_scale, self.dtype)
 
-    def __call__(self, x_BxLxD, rope, segments, layer_cache, cache, prefix=None):
-        mixed, layer_cache = self.attn(self.input_norm(x_BxLxD), rope, segments, layer_cache, cache, prefix)
+    def __call__(self, x_BxLxD, rope, segments, layer_cache, reading, prefix=None):
+        mixed, layer_cache = self.attn(self.input_norm(x_BxLxD), rope, segments, layer_cache, reading, prefix)
         x_BxLxD = x_BxLxD + mixed
         return x_BxLxD + self.mlp(self.mlp_norm(x_BxLxD)), layer_cache
+
+
+@partial(jax.jit, static_argnames=("layer", "remat"))
+def apply_layer(layer: Layer, remat: Remat, variables: Any, *args: Any) -> Any:
+    """A layer on its own part of the variables.
+
+    As a jitted function it is traced, differentiated, batched and lowered once
+    for all layers of one shape, and the compiler puts it in each one's place:
+    tracing is what starting a run of many programs would mostly wait for.
+    """
+    apply = layer.apply
+    if remat != "nothing":
+        apply = jax.checkpoint(apply, policy=keep_products if remat == "products" else None)
+    return apply(variables, *args)
 
 
 class Decoder(nn.Module):
@@ -187,17 +202,21 @@ class Decoder(nn.Module):
     def setup(self) -> None:
         c = self.config
         self.embed = nn.Embed(c.vocab_size, c.hidden_size, embedding_init=nn.initializers.normal(0.02))
-        layer: Any = Layer
-        if self.remat != "nothing":
-            layer = nn.remat(Layer, policy=keep_products if self.remat == "products" else None)
-        # Unrolled on purpose: a scan over layers copies the whole cache for every decoded token.
-        self.layers = [
-            layer(c, self.lora_scale, self.dtype, window=c.window(i), batch_axes=self.batch_axes)
-            for i in range(c.num_layers)
-        ]
+        self.layers = [self._layer(i) for i in range(c.num_layers)]
         self.final_norm = RMSNorm(c.norm_eps)
         if not c.tie_embeddings:
             self.head = Linear(c.hidden_size, c.vocab_size, self.lora_scale, self.dtype)
+
+    def _layer(self, i: int, **options: Any) -> Layer:
+        window = self.config.window(i)
+        return Layer(self.config, self.lora_scale, self.dtype, window=window, batch_axes=self.batch_axes, **options)
+
+    def _run_layer(self, i: int, *args: Any) -> Any:
+        if self.is_initializing():
+            return self.layers[i](*args)
+        own = {name: tree[f"layers_{i}"] for name, tree in self.variables.items() if f"layers_{i}" in tree}
+        # Without parent and name, layers of one shape are equal: `apply_layer` knows them by that.
+        return apply_layer(self._layer(i, parent=None), self.remat, own, *args)
 
     def hidden(
         self,
@@ -233,12 +252,16 @@ class Decoder(nn.Module):
             slot = jnp.arange(cache.slots)
             new = (slot >= cache.length) & (slot < cache.length + L)
             cache = replace(cache, valid=cache.valid | new[None])
+        readings = {window: cache and cache.reading(L, window) for window in {c.window(i) for i in range(c.num_layers)}}
+        shared = cache and cache.prefix
         layer_caches = []
-        for i, layer in enumerate(self.layers):
+        # Unrolled on purpose: a scan over layers copies the whole cache for every decoded token.
+        for i in range(c.num_layers):
             layer_cache = None if cache is None else (cache.keys[i], cache.values[i])
-            shared = None if cache is None or cache.prefix is None else cache.prefix
             prefix = None if shared is None else (shared.keys[i], shared.values[i])
-            x_BxLxD, layer_cache = layer(x_BxLxD, rope, segments, layer_cache, cache, prefix)
+            x_BxLxD, layer_cache = self._run_layer(
+                i, x_BxLxD, rope, segments, layer_cache, readings[c.window(i)], prefix
+            )
             layer_caches.append(layer_cache)
         if cache is not None:
             keys, values = zip(*layer_caches, strict=True)
