@@ -225,7 +225,10 @@ def test_a_family_gives_every_task_a_sequence_in_every_round(folder):
     streams = [ExampleStream(task, domain, ExamplesConfig(transforms=()), seed=0) for task in tasks]
     shared = SharedStream("seed42", streams, seed=0)
     own = {domain.encode(task.demos).tokens.tobytes(): task.id for task in tasks}
-    tokens = np.concatenate([shared.batch(step, 3, shared.max_length)["tokens"] for step in range(4)])
+    arrays = shared.padding((4, 3), shared.max_length)
+    for step in range(4):
+        shared.fill({name: array[step] for name, array in arrays.items()}, step)
+    tokens = np.concatenate(arrays["tokens"])
     seen = [own[row[row != domain.pad_token].tobytes()] for row in tokens]
     assert all(len(set(seen[i : i + 2])) == 2 for i in range(0, 12, 2))
     assert len(set(map(tuple, zip(seen[::2], seen[1::2], strict=True)))) == 2

@@ -24,8 +24,11 @@ LEAVE_ONE_OUT = ExamplesConfig(layout="leave_one_out")
 PLAIN = replace(PAPER, transforms=(), augmenters=())
 configs = st.builds(
     ExamplesConfig,
-    layout=st.sampled_from(["all_outputs", "leave_one_out"]),
-    transforms=st.sampled_from([(), ("order",), ("symmetries", "colours", "order"), ("translate",)]),
+    layout=st.sampled_from(["all_outputs", "leave_one_out", "direct"]),
+    demo_loss=st.booleans(),
+    first_output_loss=st.sampled_from([0.0, 0.5]),
+    input_loss=st.sampled_from([0.0, 0.1]),
+    transforms=st.sampled_from([(), ("order",), ("symmetries", "colours", "order"), ("translate", "transpose")]),
     augmenters=st.sampled_from([(), ("IncreaseResolution(2)", "Repeat(0, 2)")]),
     cap=st.sampled_from([None, 1, 7]),
     max_tokens=st.sampled_from([150, 400, 4096]),
@@ -57,9 +60,20 @@ def pool(s: ExampleStream) -> list:
     return s.sequences(0, s.pool_size or 0)
 
 
+def weights_of(encoded, config: ExamplesConfig) -> np.ndarray:
+    """The rule of `loss_weights`, token by token."""
+    last = max(encoded.outputs)
+    every = config.layout != "leave_one_out" or config.demo_loss
+    weights = [
+        1.0 if k == last or (k > 0 and every) else (k == 0 and every and config.first_output_loss) or config.input_loss
+        for k in encoded.outputs
+    ]
+    return np.array([0.0, *weights[1:]], np.float32)
+
+
 @given(tasks(max_side=8), configs, st.integers(0, 2**31), st.integers(0, 5))
-@settings(max_examples=60, deadline=None)
-def test_batches_are_padded_sequences_with_weight_on_outputs(task, config, seed, step):
+@settings(max_examples=100, deadline=None)
+def test_batches_are_padded_sequences_of_the_plain_path_with_weight_on_outputs(task, config, seed, step):
     try:
         s = stream(task, config, seed)
     except TooLong:
@@ -78,6 +92,8 @@ def test_batches_are_padded_sequences_with_weight_on_outputs(task, config, seed,
         np.testing.assert_array_equal(batch["positions"][row, :n], encoded.positions)
         assert (batch["tokens"][row, n:] == enc.PAD).all()
         assert not batch["positions"][row, n:].any()
+        np.testing.assert_array_equal(batch["weights"][row, :n], weights_of(encoded, config))
+        np.testing.assert_array_equal(batch["weights"][row, :n], loss_weights(encoded.outputs, config))
         assert not batch["weights"][row, n:].any()
         assert batch["weights"][row].any()
         assert (encoded.outputs[batch["weights"][row, :n] == 1] >= 0).all()
@@ -225,6 +241,22 @@ def test_augmented_sequences_are_mixed_in():
     tight = stream(task, replace(FRESH, augmenters=("Repeat(2, 2)",), augment_every=1, max_tokens=plain))
     assert tight.max_length == plain
     assert {len(e) for e in tight.sequences(0, 20)} == {plain}
+
+
+def test_of_a_task_of_which_turned_copies_are_too_long_the_batches_are_those_of_the_plain_path():
+    # 30 cells in a row close with one newline, in a column with 30: as given, two pairs take 131 tokens.
+    rng = np.random.default_rng(0)
+    wide = lambda: rng.integers(0, 10, (1, 30)).astype(np.int8)  # noqa: E731
+    task = Task("wide", tuple((wide(), wide()) for _ in range(2)), (wide(),))
+    s = stream(task, ExamplesConfig(max_tokens=150))
+    given = s.sequences(0, 40)
+    assert {len(e) for e in given} == {s.max_length} == {131}
+    batch = s.batch(0, 40, 140)
+    for row, encoded in enumerate(given):
+        np.testing.assert_array_equal(batch["tokens"][row, :131], encoded.tokens)
+    # Those that would be too long are as given, in the order as given.
+    plain = DOMAIN.encode(task.demos).tokens.tobytes()
+    assert 8 < sum(e.tokens.tobytes() == plain for e in given) < 32
 
 
 def test_of_a_long_task_each_sequence_has_the_demonstrations_that_fit():

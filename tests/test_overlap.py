@@ -54,11 +54,12 @@ class Stream:
     def __init__(self, name: int):
         self.name, self.made = name, []
 
-    def batch(self, step, batch_size, length):
+    def padding(self, shape, length):
+        return {"tokens": np.zeros((*shape, length), np.int32)}
+
+    def fill(self, arrays, step):
         self.made.append(step)
-        tokens = np.zeros((batch_size, length), np.int32)
-        tokens[:, :3] = (self.name, step, 7)
-        return {"tokens": tokens}
+        arrays["tokens"][:, :3] = (self.name, step, 7)
 
 
 def test_batches_that_were_announced_lie_ready_and_others_are_made():
@@ -76,6 +77,9 @@ def test_batches_that_were_announced_lie_ready_and_others_are_made():
         tokens = np.asarray(feed.take([Turn(jobs[0], 4), Turn(jobs[2], 0)], 4).arrays["tokens"])
         assert tokens[:, 0, 0, :2].tolist() == [[1, 4], [3, 0]]
         assert streams[0].made == [2, 3, 4, 5] and streams[2].made == [0, 1], "nothing was made twice"
+        # In another shape nothing that lies ready is of use.
+        assert feed.take([Turn(jobs[0], 4)], 5).arrays["tokens"].shape == (1, 2, 1, 5)
+        assert streams[0].made == [2, 3, 4, 5, 4, 5]
 
 
 def test_the_clock_counts_what_is_in_flight_once_and_leaves_compilation_out():

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from ttt_jax.config import ExamplesConfig
-from ttt_jax.tasks.task import Augmenter, Domain, Encoded, Task, keyed_rng
+from ttt_jax.tasks.task import Augmenter, Domain, Encoded, Task, Transform, keyed_rng
 
 _PROBES = 8
 _POOL_DRAWS = 10
 
 
 _Written = tuple[Task, Encoded]
+Arrays = dict[str, np.ndarray]
+"""tokens, positions and weights, with equal leading axes."""
+
+
+class _Drawn(NamedTuple):
+    """A sequence before it is written: some demos (the held-out one last), how they change, and what may replace it."""
+
+    demos: tuple[int, ...]
+    part: Task
+    transform: Transform
+    augmented: Task | None
 
 
 class TooLong(ValueError):
@@ -56,6 +68,7 @@ class ExampleStream:
             if value is not None and value < 1:
                 raise ValueError(f"adapt.examples.{option}: {value}, must be at least 1")
         self._task, self._domain, self._config, self._seed = task.hide_answers(), domain, config, seed
+        self._rewriter = domain.rewriter(task.demos)
         # The demos that can lead a sequence that does not hold them all; none where all fit.
         self._leaders: tuple[int, ...] = ()
         # direct only: the demos that fit.
@@ -66,10 +79,10 @@ class ExampleStream:
             self._set_pool(self._leave_one_out_pool(config.cap))
         else:
             whole = self._part(range(len(task.demos)))
-            whole_length = len(self._encode(whole))
+            whole_length = self._length(range(len(task.demos)))
             if config.layout == "direct":
                 self._singles = self._find_singles()
-                self.max_length = max(len(self._encode(self._part((i,)))) for i in self._singles)
+                self.max_length = max(self._length((i,)) for i in self._singles)
             elif whole_length > config.max_tokens:
                 self._leaders = self._find_leaders(whole_length)
                 self.max_length = config.max_tokens
@@ -86,7 +99,7 @@ class ExampleStream:
     def sequences(self, step: int, batch_size: int) -> list[Encoded]:
         """The `batch_size` sequences of a step, unpadded."""
         if self._pool is None:
-            return [self._draw(keyed_rng(self._seed, self._task.id, step, i))[1] for i in range(batch_size)]
+            return [self._written(self._draw(self._rng(step, i)))[1] for i in range(batch_size)]
         size, orders, chosen = len(self._pool), {}, []
         for n in range(step * batch_size, (step + 1) * batch_size):
             epoch, place = divmod(n, size)
@@ -95,7 +108,7 @@ class ExampleStream:
             chosen.append(self._encode(self._pool[orders[epoch][place]]))
         return chosen
 
-    def batch(self, step: int, batch_size: int, length: int) -> dict[str, np.ndarray]:
+    def batch(self, step: int, batch_size: int, length: int) -> Arrays:
         """The sequences of a step, padded on the right.
 
         Args:
@@ -107,16 +120,55 @@ class ExampleStream:
           tokens int32[batch_size, length], positions int32[batch_size, length, axes],
           weights float32[batch_size, length]; the padding has pad tokens, position 0 and weight 0.
         """
+        arrays = self.padding((batch_size,), length)
+        self.fill(arrays, step)
+        return arrays
+
+    def padding(self, shape: Sequence[int], length: int) -> Arrays:
+        """What `fill` writes to: `batch`, of any leading shape, with nothing but padding."""
         if length < self.max_length:
             raise ValueError(f"task {self._task.id}: padded to {length}, its sequences take {self.max_length} tokens")
-        tokens = np.full((batch_size, length), self._domain.pad_token, np.int32)
-        positions = np.zeros((batch_size, length, self._domain.position_axes), np.int32)
-        weights = np.zeros((batch_size, length), np.float32)
-        for row, encoded in enumerate(self.sequences(step, batch_size)):
-            tokens[row, : len(encoded)] = encoded.tokens
-            positions[row, : len(encoded)] = encoded.positions
-            weights[row, : len(encoded)] = loss_weights(encoded.outputs, self._config)
-        return {"tokens": tokens, "positions": positions, "weights": weights}
+        return {
+            "tokens": np.full((*shape, length), self._domain.pad_token, np.int32),
+            "positions": np.zeros((*shape, length, self._domain.position_axes), np.int32),
+            "weights": np.zeros((*shape, length), np.float32),
+        }
+
+    def fill(self, arrays: Arrays, step: int) -> None:
+        """Writes the sequences of a step into padding of shape [batch_size, length]."""
+        rows = list(zip(arrays["tokens"], arrays["positions"], arrays["weights"], strict=True))
+        if self._pool is None and self._rewriter is not None:
+            for i, row in enumerate(rows):
+                self._rewrite(self._draw(self._rng(step, i)), *row)
+            return
+        for encoded, row in zip(self.sequences(step, len(rows)), rows, strict=True):
+            self._copy(encoded, *row)
+
+    def _rewrite(self, drawn: _Drawn, tokens: np.ndarray, positions: np.ndarray, weights: np.ndarray) -> None:
+        """Writes `_written(drawn)` to a row of padding, from what the rewriter keeps."""
+        assert self._rewriter
+        if drawn.augmented:
+            encoded = self._encode(drawn.transform.apply(drawn.augmented))
+            if len(encoded) <= self.max_length:
+                return self._copy(encoded, tokens, positions, weights)
+        tokens, positions = tokens[: self.max_length], positions[: self.max_length]
+        spans = self._rewriter.write(drawn.demos, drawn.transform, tokens, positions)
+        if spans is None:
+            spans = self._rewriter.write(drawn.demos, None, tokens, positions) or []
+        of_output = _output_weights(len(spans), self._config)
+        if self._config.input_loss:
+            weights[1 : spans[-1][1]] = self._config.input_loss
+        for (start, stop), weight in zip(spans, of_output, strict=False):
+            weights[start:stop] = weight
+        return None
+
+    def _copy(self, encoded: Encoded, tokens: np.ndarray, positions: np.ndarray, weights: np.ndarray) -> None:
+        size = len(encoded)
+        tokens[:size], positions[:size] = encoded.tokens, encoded.positions
+        weights[:size] = loss_weights(encoded.outputs, self._config)
+
+    def _rng(self, step: int, index: int) -> np.random.Generator:
+        return keyed_rng(self._seed, self._task.id, step, index)
 
     def _part(self, demos: Sequence[int], held_out: int | None = None) -> Task:
         """The task of some demos: one is the solved query where it is held out, else all are context."""
@@ -128,24 +180,34 @@ class ExampleStream:
     def _encode(self, part: Task) -> Encoded:
         return self._domain.encode([*part.demos, *zip(part.queries, part.answers or (), strict=False)])
 
-    def _draw(self, rng: np.random.Generator) -> _Written:
+    def _length(self, demos: Sequence[int]) -> int:
+        """Tokens of some demos as given."""
+        return self._rewriter.length(demos) if self._rewriter else len(self._encode(self._part(demos)))
+
+    def _draw(self, rng: np.random.Generator) -> _Drawn:
         config = self._config
         demos = tuple(range(len(self._task.demos))) if not self._leaders else self._fitting(rng)
         if self._singles:
             demos = (int(rng.choice(self._singles)),)
         held_out = int(rng.choice(demos)) if config.layout == "leave_one_out" else None
-        part = self._part(demos, held_out)
+        part, augmented = self._part(demos, held_out), None
+        if held_out is not None:
+            demos = (*(i for i in demos if i != held_out), held_out)
         transform = self._domain.transform(config.transforms, part, rng)
-        changed = [transform.apply(part)]
         if config.augmenters and rng.integers(config.augment_every) == 0:
             name = config.augmenters[int(rng.integers(len(config.augmenters)))]
             augmented = _augment(self._domain.augmenter(name, part, rng), part)
-            changed = [transform.apply(augmented), *changed] if augmented else changed
-        for candidate in changed:
-            encoded = self._encode(candidate)
+        return _Drawn(demos, part, transform, augmented)
+
+    def _written(self, drawn: _Drawn) -> _Written:
+        """The first that is no longer than `max_length`: augmented and transformed, transformed, as given."""
+        for part in filter(None, (drawn.augmented, drawn.part)):
+            changed = drawn.transform.apply(part)
+            encoded = self._encode(changed)
             if len(encoded) <= self.max_length:
-                return candidate, encoded
-        return part, self._encode(part)  # a text may grow under a transform; a grid does not
+                return changed, encoded
+        # A text may grow under a transform, and a grid that is turned may have more rows to close.
+        return drawn.part, self._encode(drawn.part)
 
     def _probe_lengths(self, whole: Task) -> Iterable[int]:
         """Lengths within max_tokens of the whole task, transformed and augmented."""
@@ -157,7 +219,7 @@ class ExampleStream:
 
     def _find_singles(self) -> tuple[int, ...]:
         """Demos that fit alone. Raises TooLong where there are none."""
-        lengths = [len(self._encode(self._part((i,)))) for i in range(len(self._task.demos))]
+        lengths = [self._length((i,)) for i in range(len(self._task.demos))]
         fitting = tuple(i for i, length in enumerate(lengths) if length <= self._config.max_tokens)
         if not fitting:
             raise self._too_long(min(lengths))
@@ -168,7 +230,7 @@ class ExampleStream:
         count, limit = len(self._task.demos), self._config.max_tokens
         if count == 1:
             raise self._too_long(whole_length)
-        lengths = {(i, j): len(self._encode(self._part((i, j)))) for i in range(count) for j in range(count) if i != j}
+        lengths = {(i, j): self._length((i, j)) for i in range(count) for j in range(count) if i != j}
         leaders = tuple(i for i in range(count) if min(lengths[i, j] for j in range(count) if j != i) <= limit)
         if not leaders:
             raise self._too_long(min(lengths.values()))
@@ -181,7 +243,7 @@ class ExampleStream:
             if i in chosen:
                 continue
             more = sorted([*chosen, i])
-            if len(self._encode(self._part(more))) <= self._config.max_tokens:
+            if self._length(more) <= self._config.max_tokens:
                 chosen = more
         return tuple(chosen)
 
@@ -192,7 +254,7 @@ class ExampleStream:
     def _drawn_pool(self, cap: int) -> list[_Written]:
         pool: dict[bytes, _Written] = {}
         for n in range(_POOL_DRAWS * cap):  # a small task may not have `cap` distinct sequences
-            _add(pool, self._draw(keyed_rng(self._seed, self._task.id, "pool", n)))
+            _add(pool, self._written(self._draw(keyed_rng(self._seed, self._task.id, "pool", n))))
             if len(pool) == cap:
                 break
         return list(pool.values())
@@ -260,14 +322,19 @@ def loss_weights(outputs: Int[np.ndarray, " length"], config: ExamplesConfig) ->
     demonstration. Everything else weighs `input_loss`, and the first token,
     which nothing precedes, 0.
     """
-    trained = outputs == outputs.max()
-    weights = np.full(len(outputs), config.input_loss, np.float32)
-    if config.layout != "leave_one_out" or config.demo_loss:
-        trained |= outputs >= 1
-        if config.first_output_loss:
-            weights[outputs == 0] = config.first_output_loss
-    weights[trained] = 1.0
+    weights = _output_weights(int(outputs.max()) + 1, config)[outputs]  # -1, no output, is the last entry
     weights[0] = 0.0
+    return weights
+
+
+def _output_weights(count: int, config: ExamplesConfig) -> Float[np.ndarray, " entries"]:
+    """The weight of each of `count` outputs, then that of everything else."""
+    weights = np.full(count + 1, config.input_loss, np.float32)
+    if config.layout != "leave_one_out" or config.demo_loss:
+        weights[1:count] = 1.0
+        if config.first_output_loss:
+            weights[0] = config.first_output_loss
+    weights[count - 1] = 1.0
     return weights
 
 

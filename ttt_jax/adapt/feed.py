@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from ttt_jax.adapt.examples import Arrays
 from ttt_jax.adapt.plan import Job
 from ttt_jax.config import AdaptConfig
 from ttt_jax.runtime.mesh import putter
@@ -48,7 +49,7 @@ class Feed:
     def __init__(self, config: AdaptConfig, pad_token: int):
         self._config, self._pad = config, pad_token
         self._thread, self._put = ThreadPoolExecutor(1, "batches"), putter()
-        self._parts: dict[tuple[str, int], dict[str, np.ndarray]] = {}
+        self._parts: dict[tuple[str, int], Arrays] = {}
         self._next: tuple[list[tuple[str, int] | None], int, Future[Batches]] | None = None
 
     def __enter__(self) -> Feed:
@@ -72,23 +73,38 @@ class Feed:
         return self._make(turns, length, ())
 
     def _make(self, turns: Sequence[Turn | None], length: int, spare: Sequence[Turn]) -> Batches:
-        wanted = {turn.key: turn for turn in (*turns, *spare) if turn is not None}
-        parts = {key: self._part(turn, length) for key, turn in wanted.items()}
-        self._parts = parts
         # An empty slot repeats another: what is computed there counts for nothing.
-        filler = next(turn for turn in turns if turn is not None)
-        rows = [parts[(turn or filler).key] for turn in turns]
-        stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-        real = (stacked["tokens"] != self._pad).sum(axis=(2, 3))
-        return Batches(self._put(stacked), real)
-
-    def _part(self, turn: Turn, length: int) -> dict[str, np.ndarray]:
-        made = self._parts.get(turn.key)
-        if made is not None and made["tokens"].shape[-1] == length:
-            return made
+        filler = next(slot for slot, turn in enumerate(turns) if turn is not None)
         size, chunk = self._config.batch_size, self._config.chunk
-        steps = [turn.job.examples.batch(turn.step + i, size, length) for i in range(chunk)]
-        return {name: np.stack([step[name] for step in steps]) for name in steps[0]}
+        first: Turn = turns[filler]  # pyright: ignore[reportAssignmentType]
+        # Never used again for another chunk: the device may still read, or even hold, this very memory.
+        arrays = first.job.examples.padding((len(turns), chunk, size), length)
+        parts: dict[tuple[str, int], Arrays] = {}
+        for slot, turn in enumerate(turns):
+            if turn is not None:
+                parts[turn.key] = {name: array[slot] for name, array in arrays.items()}
+                self._fill(parts[turn.key], turn)
+        for slot, turn in enumerate(turns):
+            if turn is None:
+                for array in arrays.values():
+                    array[slot] = array[filler]
+        for turn in spare:
+            if turn.key not in parts:
+                parts[turn.key] = turn.job.examples.padding((chunk, size), length)
+                self._fill(parts[turn.key], turn)
+        self._parts = parts
+        real = np.count_nonzero(arrays["tokens"] != self._pad, axis=(2, 3))
+        return Batches(self._put(arrays), real)
+
+    def _fill(self, part: Arrays, turn: Turn) -> None:
+        """Writes a turn's sequences into padding [chunk, batch_size, length]: those that lie ready, or new ones."""
+        made = self._parts.get(turn.key)
+        if made is not None and made["tokens"].shape == part["tokens"].shape:
+            for name, array in part.items():
+                array[:] = made[name]
+            return
+        for i in range(self._config.chunk):
+            turn.job.examples.fill({name: array[i] for name, array in part.items()}, turn.step + i)
 
 
 def _keys(turns: Sequence[Turn | None]) -> list[tuple[str, int] | None]:

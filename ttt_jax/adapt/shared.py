@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from ttt_jax.adapt.examples import ExampleStream
+from ttt_jax.adapt.examples import Arrays, ExampleStream
 from ttt_jax.tasks.task import keyed_rng
 
 
@@ -27,12 +25,15 @@ class SharedStream:
         """How many tasks share the adapter."""
         return len(self._streams)
 
-    def batch(self, step: int, batch_size: int, length: int) -> dict[str, np.ndarray]:
-        """As `ExampleStream.batch`."""
-        rows = [self._row(step * batch_size + i, length) for i in range(batch_size)]
-        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    def padding(self, shape: Sequence[int], length: int) -> Arrays:
+        """As `ExampleStream.padding`."""
+        longest = max(self._streams, key=lambda stream: stream.max_length)
+        return longest.padding(shape, length)
 
-    def _row(self, n: int, length: int) -> dict[str, np.ndarray]:
-        turn, place = divmod(n, len(self._streams))
-        order = keyed_rng(self._seed, "family", self.family, turn).permutation(len(self._streams))
-        return self._streams[order[place]].batch(turn, 1, length)
+    def fill(self, arrays: Arrays, step: int) -> None:
+        """As `ExampleStream.fill`."""
+        batch_size = len(arrays["tokens"])
+        for i in range(batch_size):
+            turn, place = divmod(step * batch_size + i, len(self._streams))
+            order = keyed_rng(self._seed, "family", self.family, turn).permutation(len(self._streams))
+            self._streams[order[place]].fill({name: array[i : i + 1] for name, array in arrays.items()}, turn)

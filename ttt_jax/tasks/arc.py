@@ -15,6 +15,7 @@ from ttt_jax.tasks.arc_files import read_path
 from ttt_jax.tasks.augmenters import AUGMENTERS, make_augmenter
 from ttt_jax.tasks.encoding import Grid
 from ttt_jax.tasks.grids import as_grid
+from ttt_jax.tasks.pieces import GridRewriter
 from ttt_jax.tasks.subset import choose_tasks
 from ttt_jax.tasks.task import Augmenter, Encoded, LoadedTasks, Task, Transform
 from ttt_jax.tasks.transforms import check_kinds, make_views, transform_task
@@ -103,6 +104,10 @@ class ArcDomain:
 
     def augmenter(self, name: str, task: Task, rng: np.random.Generator) -> Augmenter:
         return make_augmenter(name, task, rng)
+
+    def rewriter(self, pairs: Sequence[tuple[Grid, Grid]]) -> GridRewriter | None:
+        # A subclass may change or write grids in a way of its own.
+        return GridRewriter(pairs) if type(self) is ArcDomain else None
 
 
 def prompt_tokens(task: Task) -> int:

@@ -246,6 +246,9 @@ class TextDomain:
     def augmenter(self, name: str, task: Task, rng: np.random.Generator) -> Augmenter:
         raise ValueError(f"adapt.examples.augmenters: {self.name} has no augmenters, {name!r} was asked for")
 
+    def rewriter(self, pairs: Sequence[tuple[Any, Answer]]) -> None:
+        """None: texts are put together from remembered tokens as it is."""
+
 
 @dataclass(frozen=True)
 class DemoOrder:

@@ -82,16 +82,19 @@ class GridTransform:
         return SYMMETRIES[self.symmetry]
 
     @cached_property
-    def _tables(self) -> tuple[np.ndarray, np.ndarray]:
-        forward = np.array(self.colours, np.int8)
-        return forward, np.argsort(forward).astype(np.int8)
+    def _table(self) -> np.ndarray:
+        return np.array(self.colours, np.int8)
+
+    @cached_property
+    def _inverse_table(self) -> np.ndarray:
+        return np.argsort(self._table).astype(np.int8)
 
     def apply_grid(self, grid: np.ndarray) -> np.ndarray:
         """One grid of the changed task, a new int8 array."""
         grid = symmetric(grid, self.symmetry)
         if self.shift != (0, 0):
             grid = np.roll(grid, self.shift, (0, 1))
-        return self._tables[0].take(grid)
+        return self._table.take(grid)
 
     def apply_pairs(self, pairs: Sequence[Pair]) -> list[Pair]:
         """The changed pairs, in the changed order."""
@@ -109,7 +112,7 @@ class GridTransform:
 
     def invert(self, answer: np.ndarray) -> np.ndarray:
         """A grid of the changed task (an answer, an input) back in the frame of the task as given."""
-        grid = self._tables[1].take(answer)
+        grid = self._inverse_table.take(answer)
         if self.shift != (0, 0):
             grid = np.roll(grid, (-self.shift[0], -self.shift[1]), (0, 1))
         return np.ascontiguousarray(symmetric(grid, _INVERSE_SYMMETRY[self.symmetry]))
