@@ -48,44 +48,43 @@ def config(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def programs(config) -> Programs:
+def made(config) -> Programs:
+    """Not by the name of conftest's folder of compiled programs, which `shared_programs` asks for."""
     model, base, domain, _ = load(config)
     return Programs(Solver(model, base, domain, config, CompileLog(), Progress(0)).adapter, domain, config)
 
 
 @pytest.mark.slow
-def test_auto_takes_the_most_slots_that_the_memory_holds(config, programs):
-    three = size_of(programs.adapt(3, 128))
+def test_auto_takes_the_most_slots_that_the_memory_holds(config, made):
+    three = size_of(made.adapt(3, 128))
     config = with_options(config, adapt__slots="auto")
-    auto = Programs(programs.adapter, programs.domain, config)
+    auto = Programs(made.adapter, made.domain, config)
     tasks = load(config)[3].tasks
     assert {pool.slots for pool in planned(auto, tasks, 1 << 40).pools} == {3}, "not more than there are tasks"
     for limit, slots in ((three, 3), (three - 1, 2)):
         assert {pool.slots for pool in planned(auto, tasks, limit).pools} == {slots}
-        assert (size_of(programs.adapt(slots, 128)) <= limit) and (
-            slots == 3 or size_of(programs.adapt(3, 128)) > limit
-        )
+        assert (size_of(made.adapt(slots, 128)) <= limit) and (slots == 3 or size_of(made.adapt(3, 128)) > limit)
     with pytest.raises(ValueError, match=r"adapt.slots: not even one fits at 128 tokens"):
         planned(auto, tasks, 1000)
 
 
-def test_the_parts_of_a_program_are_those_of_its_state(programs):
-    needs = compile_one(programs.adapt(2, 128))
+def test_the_parts_of_a_program_are_those_of_its_state(made):
+    needs = compile_one(made.adapt(2, 128))
     parts = needs.program.parts
-    adapters = programs.adapter.initial_state(["a", "b"]).train
+    adapters = made.adapter.initial_state(["a", "b"]).train
     bytes_of = lambda tree: sum(x.nbytes for x in jax.tree.leaves(tree))  # noqa: E731
     assert parts["adapters"] == bytes_of(adapters.trainable) and parts["optimizer"] == bytes_of(adapters.opt_state)
     assert needs.bytes == sum(parts.values()) + needs.temporary and needs.temporary > 0 and needs.flops > 0
 
 
-def test_what_does_not_fit_is_named_with_the_slots_that_would(programs):
-    needs = compile_one(programs.adapt(3, 128))
-    assert misfits([needs], programs, needs.bytes) == []
-    (line,) = misfits([needs], programs, needs.bytes - 1)
+def test_what_does_not_fit_is_named_with_the_slots_that_would(made):
+    needs = compile_one(made.adapt(3, 128))
+    assert misfits([needs], made, needs.bytes) == []
+    (line,) = misfits([needs], made, needs.bytes - 1)
     assert line.startswith("adapt 3 x 2 x 128 needs") and line.endswith("adapt.slots 2 fits at 128 tokens")
 
 
-def test_a_dry_run_names_every_program_and_what_does_not_fit_and_writes_nothing(config, programs, capsys):
+def test_a_dry_run_names_every_program_and_what_does_not_fit_and_writes_nothing(config, capsys):
     assert dry_run(config) == 0
     out = capsys.readouterr().out
     for said in (

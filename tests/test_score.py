@@ -7,19 +7,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import ttt_jax.decode.score as scoring
 from ttt_jax.config import DecodeConfig, LoraConfig
 from ttt_jax.decode.generate import Prompts, generate
-from ttt_jax.decode.score import score_candidates
+from ttt_jax.decode.score import ScoreShapes, score_candidates, score_rooms
 from ttt_jax.decode.views import make_views
 from ttt_jax.model.decoder import Decoder
 from ttt_jax.model.lora import init_adapter
+from ttt_jax.runtime.compile_log import CompileLog
 from ttt_jax.tasks.arc import ArcDomain
 from ttt_jax.tasks.task import Task
 
 ARC = ArcDomain()
 T = 2
+SHAPES = ScoreShapes(length=192, rows=4, rooms=(32, 256))
 
 
 @pytest.fixture(scope="module")
@@ -75,19 +79,25 @@ def expected_candidate_score(tiny_model: tuple[Decoder, Any], adapters, t, views
     return total
 
 
+def grid(rows, columns):
+    return np.random.default_rng([rows, columns]).integers(0, 10, (rows, columns)).astype(np.int8)
+
+
 def test_a_candidates_scores_are_the_likelihoods_of_its_answer_alone_view_by_view(
     tiny_model: tuple[Decoder, Any], adapters, monkeypatch
 ):
-    # Little batches, so that the answers of a query lie in several of them.
-    monkeypatch.setattr(scoring, "SCORE_BYTES", 1)
+    # Grids of a few tokens and of several passes; room for the attention scores of two long rows at a time.
+    shapes = ScoreShapes(length=128, rows=6, rooms=(32, 256))
+    monkeypatch.setattr(scoring, "SCORE_BYTES", 4 << 20)
     config = DecodeConfig(views=3)
     tasks = [make_task(0), make_task(1)]
     views = [make_views(task, query, ARC, config, seed=0) for query, (task, _) in enumerate(tasks)]
-    answers = [tasks[0][1], tasks[1][1][:1]]
-    got = score_candidates(*tiny_model, adapters, views, answers, ARC, lengths=(96, 192))
+    sizes = [(1, 1), (12, 12), (5, 6), (2, 25), (11, 11), (1, 30), (10, 13), (3, 2)], [(13, 13), (2, 2)]
+    answers = [[grid(*size) for size in of_query] for of_query in sizes]
+    got = score_candidates(*tiny_model, adapters, views, answers, ARC, shapes)
     for t in range(T):
-        assert set(got[t]) == {ARC.key(a) for a in answers[t]}
-    for t, i in [(0, 0), (0, 2), (1, 0)]:
+        assert list(got[t]) == [ARC.key(a) for a in answers[t]]
+    for t, i in [(0, 0), (0, 1), (0, 3), (0, 6), (1, 0), (1, 1)]:
         expected = [expected_candidate_score(tiny_model, adapters, t, [v], answers[t][i]) for v in views[t]]
         np.testing.assert_allclose(got[t][ARC.key(answers[t][i])], expected, rtol=1e-4)
 
@@ -106,7 +116,7 @@ def test_a_decoded_answer_scores_what_decoding_said(tiny_model: tuple[Decoder, A
     )  # fmt: skip
     answers = [ARC.parse(out.tokens[t, 0, : out.lengths[t, 0]].tolist()) for t in range(T)]
     inverted = [[view.transform.invert(answer)] for (view,), answer in zip(views, answers, strict=True)]
-    got = score_candidates(*tiny_model, adapters, views, inverted, ARC, lengths=(96, 256))
+    got = score_candidates(*tiny_model, adapters, views, inverted, ARC, SHAPES)
     for t in range(T):
         assert out.tokens[t, 0, out.lengths[t, 0] - 1] == ARC.stop_token
         np.testing.assert_allclose(next(iter(got[t].values())), out.logprobs[t], rtol=1e-4)
@@ -117,31 +127,57 @@ def test_neighbours_and_further_answers_leave_a_score_unchanged(tiny_model: tupl
     tasks = [make_task(0), make_task(1)]
     views = [make_views(task, 0, ARC, config, seed=0) for task, _ in tasks]
     answers = [tasks[0][1], tasks[1][1]]
-    expected = score_candidates(*tiny_model, adapters, views, answers, ARC, lengths=(96, 192))
+    expected = score_candidates(*tiny_model, adapters, views, answers, ARC, SHAPES)
     broken = jax.tree.map(lambda x: x.at[1].set(jnp.nan), adapters)
-    got = score_candidates(*tiny_model, broken, views, answers, ARC, lengths=(96, 192))
+    got = score_candidates(*tiny_model, broken, views, answers, ARC, SHAPES)
     assert got[0] == expected[0]
     assert np.isnan(list(got[1].values())).all()
-    fewer = score_candidates(*tiny_model, adapters, views, [answers[0][:1], answers[1]], ARC, lengths=(96, 192))
+    fewer = score_candidates(*tiny_model, adapters, views, [answers[0][:1], answers[1]], ARC, SHAPES)
     key = ARC.key(answers[0][0])
     np.testing.assert_allclose(fewer[0][key], expected[0][key], rtol=1e-5)
-    none = score_candidates(*tiny_model, adapters, [views[0], []], [answers[0], []], ARC, lengths=(96, 192))
+    none = score_candidates(*tiny_model, adapters, [views[0], []], [answers[0], []], ARC, SHAPES)
     np.testing.assert_allclose(list(none[0].values()), list(expected[0].values()), rtol=1e-5)
+
+
+def test_no_answers_need_a_program_that_others_did_not(tiny_model: tuple[Decoder, Any], adapters):
+    shapes = ScoreShapes(length=160, rows=3, rooms=(64, 256))
+    views = [make_views(make_task(t)[0], 0, ARC, DecodeConfig(views=2), seed=0) for t in range(T)]
+    with CompileLog() as log:
+        score_candidates(*tiny_model, adapters, views, [[grid(1, 2)], [grid(12, 13)]], ARC, shapes)
+        assert (log.programs["read_heads"], log.programs["score_tails"]) == (1, 2)
+        before = log.count
+        for sizes in ([(3, 3)] * 7, [], [(13, 13), (1, 1), (1, 30), (9, 9), (2, 2)], [(10, 10)] * 4):
+            answers = [[(grid(*size) + i) % 10 for i, size in enumerate(sizes)], [grid(4, 4)]]
+            score_candidates(*tiny_model, adapters, views, answers, ARC, shapes)
+        assert log.count == before
+    assert log.programs["read_heads"] == 1
+
+
+@given(st.integers(1, 4000))
+def test_rooms_are_few_and_hold_every_answer(longest):
+    shapes = ScoreShapes(64, 8, score_rooms(longest))
+    rooms = shapes.rooms
+    assert list(rooms) == sorted(set(rooms)) and longest <= rooms[-1] < longest + scoring.PASS_TOKENS
+    assert 4 ** (len(rooms) - 1) <= max(1, longest / scoring.PASS_TOKENS)
+    assert all(shapes.room(n) in rooms for n in range(1, longest + 1))
+    with pytest.raises(ValueError, match="200"):
+        ScoreShapes(64, 8, (64, 200))
 
 
 def test_queries_without_answers_score_nothing(tiny_model: tuple[Decoder, Any], adapters):
     task, grids = make_task(0)
     views = make_views(task, 0, ARC, DecodeConfig(views=2), seed=0)
-    assert score_candidates(*tiny_model, adapters, [views, views], [[], []], ARC, lengths=(96,)) == [{}, {}]
-    one = score_candidates(*tiny_model, adapters, [views, views], [[], grids[:1]], ARC, lengths=(96,))
+    assert score_candidates(*tiny_model, adapters, [views, views], [[], []], ARC, SHAPES) == [{}, {}]
+    one = score_candidates(*tiny_model, adapters, [views, views], [[], grids[:1]], ARC, SHAPES)
     assert one[0] == {}
     assert len(one[1]) == 1
 
 
-def test_an_answer_that_reaches_beyond_the_largest_bucket_is_scored_all_the_same(tiny_model: tuple[Decoder, Any]):
+def test_an_answer_longer_than_every_room_is_scored_all_the_same(tiny_model: tuple[Decoder, Any]):
     task, _ = make_task(0)
     views = make_views(task, 0, ARC, DecodeConfig(views=1), seed=0)
     large = np.zeros((12, 12), np.int8)
-    (got,) = score_candidates(*tiny_model, None, [views], [[large]], ARC, lengths=(len(views[0].prompt),))
+    shapes = ScoreShapes(len(views[0].prompt), 1, (32,))
+    (got,) = score_candidates(*tiny_model, None, [views], [[large]], ARC, shapes)
     expected = expected_candidate_score(tiny_model, None, 0, views, large)
     np.testing.assert_allclose(got[ARC.key(large)], [expected], rtol=1e-4)

@@ -18,7 +18,7 @@ from ttt_jax.adapt.plan import Group, Plan, PlannedTask, Pool, family_id
 from ttt_jax.adapt.saved import load_adapted, saver
 from ttt_jax.config import RunConfig
 from ttt_jax.decode.candidate import Candidate, Scores
-from ttt_jax.decode.candidates import decode_candidates, score_queries
+from ttt_jax.decode.candidates import decode_candidates, score_length, score_queries, score_shapes
 from ttt_jax.decode.shared import decode_shared, read_tokens
 from ttt_jax.decode.views import scoring_views
 from ttt_jax.evaluate.records import ADAPTED, IN_CONTEXT, Answers, Training, task_files
@@ -239,12 +239,13 @@ class Solver:
         if select.method not in SCORED:
             return [None] * len(queries)
         under = scoring_views(queries, select.score_views, self.domain, self.config.decode, self.config.seed)
+        shapes = score_shapes(score_length(under, self.config.lengths), self.domain, self.config)
         answers = [likeliest(of_query, self.domain, select.score_candidates) for of_query in candidates]
         detail = f"{len(queries)} queries x {select.score_candidates} candidates"
         with self.progress.stage("score", detail), self.clock.working("select"):
             return self.decode_slots.attempt(
                 lambda slots: score_queries(
-                    self.model, self.base, trainable, under, answers, self.domain, slots, self.config.lengths
+                    self.model, self.base, trainable, under, answers, self.domain, slots, shapes
                 ),
                 group.slots,
             )

@@ -16,13 +16,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from ttt_jax.adapt.adapt import Adapter
-from ttt_jax.adapt.plan import Plan, SlotsFor
+from ttt_jax.adapt.plan import Group, Plan, SlotsFor
 from ttt_jax.bench.counts import tree_bytes
 from ttt_jax.config import RunConfig
+from ttt_jax.decode.candidates import score_length, score_shapes
 from ttt_jax.decode.generate import Prompts, Rules, decode_chunk, prefill
 from ttt_jax.decode.sampling import Sampling
+from ttt_jax.decode.score import Tails, read_heads, score_tails
+from ttt_jax.decode.views import scoring_views
 from ttt_jax.evaluate.records import ADAPTED
 from ttt_jax.runtime.memory import most_slots, out_of_memory
+from ttt_jax.select.rank import SCORED
 from ttt_jax.tasks.task import Domain
 
 STEP_TOKENS = 1 << 17
@@ -38,7 +42,7 @@ class Program:
     """One program of a run.
 
     Attributes:
-      stage: adapt or decode.
+      stage: adapt or decode, to which scoring belongs.
       name: what it does.
       slots: side by side.
       length: tokens of a sequence or prompt.
@@ -127,24 +131,12 @@ class Programs:
         sampling = Sampling(decode.temperature, decode.top_p)
         rules = Rules(domain.syntax, domain.stop_tokens, domain.pad_token, sampling, decode.grammar)
         # The compute type is that of the base: casting gives it back as it is.
-        base = self.adapter.base
-        held = self._state(beside).train if beside else None
-        adapted = None
-        if arm == ADAPTED:
-            adapted = jax.tree.map(
-                lambda x: jax.ShapeDtypeStruct(x.shape, model.dtype if x.ndim > 1 else x.dtype),
-                self._state(slots).train.trainable,
-            )
+        base, adapted = self.adapter.base, self._adapted(slots) if arm == ADAPTED else None
         shapes = ((slots, rows, length), (slots, rows, length, domain.position_axes), (slots, rows))
         prompts: Any = Prompts(*(jax.ShapeDtypeStruct(shape, jnp.int32) for shape in shapes))  # pyright: ignore[reportArgumentType]
         keys = jax.ShapeDtypeStruct((slots, rows, 2), jnp.uint32)
         inputs = (base, adapted, prompts, keys, None)
-        parts = {
-            "parameters": self.parameters,
-            # Those of the answers in hand: as they come, and in the compute type, one a query.
-            "adapters": tree_bytes(held.trainable) + 3 * tree_bytes(adapted) if held else 0,
-            "optimizer": tree_bytes(held.opt_state) if held else 0,
-        }
+        parts = self._parts(adapted, beside)
         room, count = min(decode.chunk, longest - 1), 0
         while rooms is None or count < rooms:
             options = {"rules": rules, "slots": length + room, "longest": longest}
@@ -166,8 +158,38 @@ class Programs:
                 return
             room = min(2 * room, longest - 1)
 
+    def score(self, slots: int, length: int, arm: str, beside: int, rooms: int | None = None) -> Iterator[Program]:
+        """The reading of one prompt a query, and the scoring of answers in each room, where selection needs that.
+
+        Args:
+          length: of prompts (`score_length`).
+          beside: as for `decode`.
+          rooms: only the first so many rooms.
+        """
+        if self.config.select.method not in SCORED:
+            return
+        shapes = score_shapes(length, self.domain, self.config)
+        model, base, adapted = self.adapter.model, self.adapter.base, self._adapted(slots) if arm == ADAPTED else None
+        rows, axes = shapes.rows, self.domain.position_axes
+        integers = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.int32)  # noqa: E731
+        heads = (integers(slots, length), integers(slots, length, axes), integers(slots))
+        prefix = jax.eval_shape(partial(read_heads, model), base, adapted, *heads)
+        # The prompts of one view are read while the answers of another are scored.
+        parts = {**self._parts(adapted, beside), "cache": 2 * tree_bytes(prefix)}
+        yield Program(
+            "decode", f"score: read {slots} x {length}, {arm}", slots, length,
+            lambda: read_heads.lower(model, base, adapted, *heads), parts,
+        )  # fmt: skip
+        for room in shapes.rooms[:rooms]:
+            shape = (slots, rows, room)
+            tails: Any = Tails(integers(*shape), integers(*shape, axes), integers(*shape), integers(*shape[:2]))  # pyright: ignore[reportArgumentType]
+            yield Program(
+                "decode", f"score {slots} x {rows} x {room} tokens after {length}, {arm}", slots, length,
+                lambda tails=tails: score_tails.lower(model, base, adapted, prefix, tails, integers(rows)), parts,
+            )  # fmt: skip
+
     def of_plan(self, plan: Plan, rooms: int | None = None) -> list[Program]:
-        """Every program of a plan but the small ones; `rooms` as for `decode`.
+        """Every program of a plan but the small ones; `rooms` as for `decode` and `score`.
 
         Domains whose queries share prompts decode in shapes that are found as they come: these are left out.
         """
@@ -177,12 +199,46 @@ class Programs:
             program = self.adapt(pool.slots, pool.length)
             found.setdefault(program.name, program)
         beside = max((pool.slots for pool in plan.pools), default=0) if trains else 0
-        for group in () if self.domain.shared_prefix else plan.groups:
-            for arm in self.config.arms:
-                if arm != ADAPTED or group.adapted:
-                    for program in self.decode(group.slots, group.prompt_length, arm, beside, rooms):
-                        found.setdefault(f"{program.slots} {program.name}", program)
+        for group in plan.groups:
+            for program in self._of_group(group, beside, rooms):
+                found.setdefault(f"{program.slots} {program.name}", program)
         return list(found.values())
+
+    def _of_group(self, group: Group, beside: int, rooms: int | None) -> Iterator[Program]:
+        config, domain = self.config, self.domain
+        arms = [arm for arm in config.arms if arm != ADAPTED or group.adapted]
+        for arm in () if domain.shared_prefix else arms:
+            yield from self.decode(group.slots, group.prompt_length, arm, beside, rooms)
+        if config.select.method not in SCORED:
+            return
+        queries = [(0, views) for planned in group.tasks for views in planned.views]
+        under = scoring_views(queries, config.select.score_views, domain, config.decode, config.seed)
+        length = score_length(under, config.lengths)
+        # In-context queries after shared prefixes have adapters of zeros (`Solver.neutral`).
+        alike = domain.shared_prefix and ADAPTED in config.arms and config.adapt.trainable == "lora"
+        for arm in arms:
+            yield from self.score(group.slots, length, ADAPTED if alike else arm, beside, rooms)
+
+    def answer(self, slots: int, length: int, arm: str, beside: int) -> list[Program]:
+        """All that answers prompts of one length: `decode` and `score`."""
+        return [*self.decode(slots, length, arm, beside), *self.score(slots, length, arm, beside)]
+
+    def _adapted(self, slots: int) -> Any:
+        """What decoding takes of each query's task, in the compute type."""
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, self.adapter.model.dtype if x.ndim > 1 else x.dtype),
+            self._state(slots).train.trainable,
+        )
+
+    def _parts(self, adapted: Any, beside: int) -> dict[str, int]:
+        """Bytes that lie on the device whatever is decoded; `beside` as for `decode`."""
+        held = self._state(beside).train if beside else None
+        return {
+            "parameters": self.parameters,
+            # Those of the answers in hand: as they come, and in the compute type, one a query.
+            "adapters": tree_bytes(held.trainable) + 3 * tree_bytes(adapted) if held else 0,
+            "optimizer": tree_bytes(held.opt_state) if held else 0,
+        }
 
     def _state(self, slots: int) -> Any:
         return jax.eval_shape(
@@ -234,7 +290,7 @@ class Programs:
             beside = max((slots for (option, _), slots in known.items() if option == "adapt.slots"), default=0)
             if not beside and config.adapt.slots != "auto" and ADAPTED in config.arms:
                 beside = int(config.adapt.slots)
-            return list(self.decode(slots, length, config.arms[-1], beside))
+            return self.answer(slots, length, config.arms[-1], beside)
 
         def found(option: str, most: SlotsFor, make: Callable[[int, int], list[Program]], length: int) -> int:
             if (option, length) not in known:
@@ -303,7 +359,7 @@ def misfits(needs: Sequence[Needs], programs: Programs, limit: int, search: bool
             if program.stage == "adapt":
                 return size_of(programs.adapt(slots, program.length))
             arm = programs.config.arms[-1]
-            return max(size_of(p) for p in programs.decode(slots, program.length, arm, 0))
+            return max(size_of(p) for p in programs.answer(slots, program.length, arm, 0))
 
         size = "more than the compiler can place" if need.temporary == ENDLESS else gib(need.bytes)
         if not search:

@@ -10,11 +10,11 @@ import jax
 import numpy as np
 from jaxtyping import Array, Int
 
-from ttt_jax.config import DecodeConfig
+from ttt_jax.config import DecodeConfig, RunConfig
 from ttt_jax.decode.candidate import Candidate, Scores
 from ttt_jax.decode.generate import Generated, Prompts, generate
 from ttt_jax.decode.sampling import row_key
-from ttt_jax.decode.score import score_candidates
+from ttt_jax.decode.score import ScoreShapes, score_candidates, score_rooms
 from ttt_jax.decode.search import Completion, Search, search, search_lengths
 from ttt_jax.decode.views import View
 from ttt_jax.process.judging import judged_steps
@@ -146,7 +146,7 @@ def score_queries(
     answers: Sequence[Sequence[Answer]],
     domain: Domain,
     slots: int,
-    lengths: Sequence[int],
+    shapes: ScoreShapes,
 ) -> list[Scores | None]:
     """The log-probability of answers to each query under each of its views, by answer key.
 
@@ -154,7 +154,7 @@ def score_queries(
       model, base, trainable, queries, domain: as for `decode_candidates`.
       answers: to each query, in its task's own frame.
       slots: queries side by side.
-      lengths: length buckets.
+      shapes: of prompts and answers (`score_shapes`).
     """
     scores: list[Scores | None] = []
     for start in range(0, len(queries), slots):
@@ -165,9 +165,27 @@ def score_queries(
         empty: list[Any] = [[]] * (slots - len(batch))
         views = [*(views for _, views in batch), *empty]
         asked = [*answers[start : start + slots], *empty]
-        found = score_candidates(model, base, adapted, views, asked, domain, lengths)
+        found = score_candidates(model, base, adapted, views, asked, domain, shapes)
         scores += found[: len(batch)]
     return scores
+
+
+def score_length(queries: Sequence[tuple[int, Sequence[View]]], lengths: Sequence[int]) -> int:
+    """What the prompts of a group's scoring views are padded to: the smallest bucket that holds them.
+
+    Views drawn anew may turn a prompt over and make it longer than any; then a length of its own.
+    """
+    needed = max(len(view.prompt) for _, views in queries for view in views)
+    return min((size for size in lengths if size >= needed), default=128 * -(-needed // 128))
+
+
+def score_shapes(length: int, domain: Domain, config: RunConfig) -> ScoreShapes:
+    """The shapes in which any answers are scored after prompts of `length` tokens, known before there are answers."""
+    longest = domain.max_answer_tokens
+    if said := config.decode.max_new_tokens:
+        # An answer may have up to twice the tokens under another view: a grid of one row, turned.
+        longest = min(2 * said, max(said, longest))
+    return ScoreShapes(length, config.select.score_candidates, score_rooms(longest))
 
 
 def take_slots(stacked: Any, slots: Int[np.ndarray, " queries"]) -> Any:

@@ -1,14 +1,20 @@
-"""Likelihoods of given answers under views of a query: prompts are read once, every answer attends to its own.
+"""Likelihoods of given answers under views of a query, in a few shapes that are known before a run.
+
+A view's prompt is read once, `read_heads`; its answers then attend to those keys
+and values and to their own tokens, `score_tails`, in passes of `PASS_TOKENS`
+tokens. How many rows and how many passes there are is data, not shape, so one
+program serves any number of answers of up to `rows`, and of any length up to its
+room. Which room an answer is scored in depends on its own length alone.
 
 Shapes: T queries (each with its task's adapter), P prompt length, C answers of
-a query, S length of an answer.
+a query, S room for an answer.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,11 +27,60 @@ from ttt_jax.decode.params import cast, variables
 from ttt_jax.decode.views import View
 from ttt_jax.model.cache import Cache, Prefix
 from ttt_jax.model.decoder import Decoder
-from ttt_jax.runtime.mesh import over_tasks, put, tasks_here
+from ttt_jax.runtime.mesh import constrain, over_tasks, put, tasks_here
 from ttt_jax.tasks.task import Answer, Domain, Encoded
 
 # Bytes of attention scores that answers may take at a time.
 SCORE_BYTES = 1 << 30
+# Tokens of an answer in one pass; the padding after an answer is shorter than this.
+PASS_TOKENS = 1 << 7
+# Prompt tokens that go through the model at a time.
+HEAD_TOKENS = 1 << 16
+
+# Mapped over tasks: everything but the write index, so that a write stays one slice for all rows.
+_CACHE_AXES = Cache(keys=0, values=0, valid=0, length=None, prefix=0)  # pyright: ignore[reportArgumentType]
+
+
+@dataclass(frozen=True)
+class ScoreShapes:
+    """The shapes in which answers are scored.
+
+    Attributes:
+      length: prompts are padded to this many tokens.
+      rows: answers of a query side by side; more go in rounds.
+      rooms: an answer lies in the smallest of these that holds its tokens. Ascending; one longer than all
+        of them has a room of its own.
+    """
+
+    length: int
+    rows: int
+    rooms: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        for room in self.rooms:
+            if room > PASS_TOKENS and room % PASS_TOKENS:
+                raise ValueError(f"a room of {room} tokens: above {PASS_TOKENS} it must be a multiple of that")
+
+    def room(self, tokens: int) -> int:
+        """The room of an answer of so many tokens."""
+        return min((room for room in self.rooms if room >= tokens), default=_whole_passes(tokens))
+
+
+def score_rooms(longest: int) -> tuple[int, ...]:
+    """Rooms for answers of up to `longest` tokens, each four times the one before.
+
+    Half or more of a room may stay empty: that costs attention to nothing, but no passes.
+    """
+    rooms, room = [], 2 * PASS_TOKENS
+    while 2 * room <= longest:
+        rooms.append(room)
+        room *= 4
+    last = _whole_passes(longest) if longest > PASS_TOKENS else 32 * -(-longest // 32)
+    return (*rooms, last)
+
+
+def _whole_passes(tokens: int) -> int:
+    return PASS_TOKENS * -(-tokens // PASS_TOKENS)
 
 
 def score_candidates(
@@ -35,7 +90,7 @@ def score_candidates(
     views: Sequence[Sequence[View]],
     answers: Sequence[Sequence[Answer]],
     domain: Domain,
-    lengths: Sequence[int],
+    shapes: ScoreShapes,
 ) -> list[dict[str, list[float]]]:
     """The likelihood of each query's answers under each of its views (Franzen et al., ICML 2025).
 
@@ -50,7 +105,7 @@ def score_candidates(
       views: of T queries.
       answers: of the same queries, each in its task's own frame (`select.likelihood.likeliest`).
       domain: writes answers and gives them their keys.
-      lengths: length buckets that prompts are padded to; they fit the largest.
+      shapes: prompts fit its length.
 
     Returns:
       For each query, by `domain.key(answer)`, nats under each view, in the order of the views.
@@ -69,35 +124,37 @@ def score_candidates(
     running: list[tuple[int, list[list[_Row]], Array]] = []
     for v in range(max((len(of_query) for of_query in views), default=0)):
         rows = [
-            # Longest first, so that later batches are shorter.
-            sorted((_row(views[t][v], answer, domain) for answer in of_query), key=lambda row: -row.length)
-            if v < len(views[t])
-            else []
+            [_row(views[t][v], answer, domain) for answer in of_query] if v < len(views[t]) else []
             for t, of_query in enumerate(answers)
         ]
-        most, start = max(map(len, rows)), 0
-        if not most:
+        if not any(rows):
             continue
-        opened = max(row.opened for of_query in rows for row in of_query)
-        P = min(size for size in lengths if size >= opened)
-        heads = _pad([[(row.written, 0, row.opened) for row in of_query[:1]] for of_query in rows], 1, P, domain)
-        prefix = read_heads(model, base, adapted, *put(tuple(x[:, 0] for x in heads)))
+        prefix = read_heads(model, base, adapted, *put(_heads(rows, shapes.length, domain)))
         begun = []
-        while start < most:
-            needed = max(of_query[start].length for of_query in rows if start < len(of_query))
-            # Powers of two: few compiled shapes, however many answers there are and however long.
-            S = max(64, 1 << (needed - 1).bit_length())
-            bytes_a_row = tasks_here(len(rows)) * model.config.num_heads * S * (P + S) * 4
-            C = min(1 << (max(1, SCORE_BYTES // bytes_a_row).bit_length() - 1), 1 << (most - 1).bit_length())
-            batch = [of_query[start : start + C] for of_query in rows]
-            parts = [[(row.written, row.opened, len(row.written)) for row in of_query] for of_query in batch]
-            begun.append((v, batch, score_tails(model, base, adapted, prefix, *put(_pad(parts, C, S, domain)))))
-            start += C
+        for room, batch in _batches(rows, shapes):
+            tails, longest = _tails(batch, shapes.rows, room, domain)
+            begun.append((v, batch, score_tails(model, base, adapted, prefix, put(tails), longest)))
         # The device computes one view while the answers of the next are written.
         keep(running)
         running = begun
     keep(running)
     return found
+
+
+class Tails(NamedTuple):
+    """What answers are scored by: right-padded rows, each the last token of a prompt and its answer but for the end.
+
+    Attributes:
+      tokens: int32[T, C, S].
+      positions: int32[T, C, S, axes].
+      targets: int32[T, C, S], the token that follows each.
+      lengths: int32[T, C]; 0 is no answer.
+    """
+
+    tokens: Int[np.ndarray, "T C S"]
+    positions: Int[np.ndarray, "T C S axes"]
+    targets: Int[np.ndarray, "T C S"]
+    lengths: Int[np.ndarray, "T C"]
 
 
 @partial(jax.jit, static_argnames="model")
@@ -109,15 +166,29 @@ def read_heads(
     positions: Int[Array, "T P axes"],
     lengths: Int[Array, " T"],
 ) -> Prefix:
-    """Keys and values of one right-padded prompt a query: per layer [T, kv_heads, P, head_dim]."""
+    """Keys and values of one right-padded prompt a query: per layer [T, kv_heads, P, head_dim].
+
+    Prompts go through the model at most about `HEAD_TOKENS` tokens at a time.
+    """
+    T, P = tokens.shape
+    here = tasks_here(T)
+    turns = min(n for n in range(1, here + 1) if here % n == 0 and (n == here or here // n * P <= HEAD_TOKENS))
 
     def read(of_task, tokens, positions):
-        cache = Cache.empty(model.config, 1, tokens.shape[0], model.dtype)
+        cache = Cache.empty(model.config, 1, P, model.dtype)
         _, cache = model.apply(variables(base, of_task), tokens[None], positions[None], None, cache, method="hidden")
         return jax.tree.map(lambda x: x[0], (cache.keys, cache.values))
 
-    keys, values = over_tasks(read)(adapted, tokens, positions)
-    return Prefix(keys, values, jnp.asarray(lengths))
+    def in_turns(x):
+        return x.reshape(T // turns, turns, *x.shape[1:]).swapaxes(0, 1)
+
+    if turns == 1:
+        keys, values = over_tasks(read)(adapted, tokens, positions)
+    else:
+        arguments = jax.tree.map(in_turns, (adapted, tokens, positions))
+        layers = jax.lax.map(lambda turn: over_tasks(read)(*turn), arguments)
+        keys, values = jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(T, *x.shape[2:]), layers)
+    return constrain(Prefix(keys, values, jnp.asarray(lengths)))
 
 
 @partial(jax.jit, static_argnames="model")
@@ -126,23 +197,61 @@ def score_tails(
     base: Any,
     adapted: Any | None,
     prefix: Prefix,
-    tokens: Int[Array, "T C S"],
-    positions: Int[Array, "T C S axes"],
-    lengths: Int[Array, "T C"],
+    tails: Tails,
+    longest: Int[Array, " C"],
 ) -> Float[Array, "T C"]:
-    """Log-probability of right-padded sequences after their query's prompt, their first token excepted; 0 of none."""
+    """The log-probability of what each row says after its query's prompt; 0 of no answer.
 
-    def one_task(of_task, of_query, tokens, positions, lengths):
+    Rows go through the model in blocks, as many at a time as `SCORE_BYTES` holds
+    the attention scores of, and each block in passes of `PASS_TOKENS` tokens.
+    As in decoding the loops are outside and the map over tasks inside.
+
+    Args:
+      model, base, adapted: in the compute type (`params.cast`).
+      prefix: as `read_heads` gives it, without the last token of the prompt.
+      tails: the rows.
+      longest: the most tokens of the rows 0, 1, ... of all queries, which say how many passes there are; on every
+        device, so that none has to ask another.
+    """
+    T, C, S = tails.tokens.shape
+    c, P, step = model.config, prefix.keys[0].shape[-2], min(S, PASS_TOKENS)
+    block = _block_rows(C, tasks_here(T) * c.num_heads * step * (P + S) * 4)
+
+    def one_pass(of_task, of_query, cache, tokens, positions, targets, left):
+        """The next tokens of a block of rows of one query: the cache after them, and their log-probability."""
         collections = variables(base, of_task)
-        cache = replace(Cache.empty(model.config, tokens.shape[0], tokens.shape[1], model.dtype), prefix=of_query)
-        hidden, _ = model.apply(collections, tokens, positions, None, cache, method="hidden")
-        # The whole length goes through, the last position against a dummy target that does not count.
-        targets = jnp.roll(tokens, -1, axis=1)
+        hidden, cache = model.apply(
+            collections, tokens, positions, None, replace(cache, prefix=of_query), method="hidden"
+        )
         logprobs: Any = model.apply(collections, hidden, targets, method="token_logprobs")
-        counts = jnp.arange(tokens.shape[1])[None] < lengths[:, None] - 1
-        return jnp.sum(jnp.where(counts, logprobs, 0.0), axis=1)
+        counts = jnp.arange(step)[None] < left[:, None]
+        return replace(cache, prefix=None), jnp.sum(jnp.where(counts, logprobs, 0.0), axis=1)
 
-    return over_tasks(one_task)(adapted, prefix, tokens, positions, lengths)
+    one_pass = over_tasks(one_pass, in_axes=(0, 0, _CACHE_AXES, 0, 0, 0, 0), out_axes=(_CACHE_AXES, 0))
+
+    def one_block(i, scores):
+        rows = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, i * block, block, 1), tails)
+        most = jnp.max(jax.lax.dynamic_slice_in_dim(longest, i * block, block))
+
+        def more(k, carry):
+            cache, total = carry
+            now = [
+                jax.lax.dynamic_slice_in_dim(x, k * step, step, 2) for x in (rows.tokens, rows.positions, rows.targets)
+            ]
+            cache, logprobs = one_pass(adapted, prefix, cache, *now, rows.lengths - k * step)
+            return cache, total + logprobs
+
+        empty = jax.vmap(lambda _: Cache.empty(c, block, S, model.dtype))(jnp.arange(T))
+        empty = constrain(replace(empty, length=jnp.zeros((), jnp.int32)))
+        _, total = jax.lax.fori_loop(0, -(-most // step), more, (empty, jnp.zeros((T, block), jnp.float32)))
+        return jax.lax.dynamic_update_slice_in_dim(scores, total, i * block, 1)
+
+    return constrain(jax.lax.fori_loop(0, C // block, one_block, jnp.zeros((T, C), jnp.float32)))
+
+
+def _block_rows(rows: int, bytes_a_row: int) -> int:
+    """The most rows, dividing `rows`, whose scores stay within SCORE_BYTES (at least one)."""
+    return max((n for n in range(1, rows + 1) if rows % n == 0 and n * bytes_a_row <= SCORE_BYTES), default=1)
 
 
 class _Row(NamedTuple):
@@ -160,8 +269,8 @@ class _Row(NamedTuple):
 
     @property
     def length(self) -> int:
-        """Tokens from `opened` on."""
-        return len(self.written) - self.opened
+        """Tokens of the answer, and so of what predicts them."""
+        return len(self.written) - 1 - self.opened
 
 
 def _row(view: View, answer: Answer, domain: Domain) -> _Row:
@@ -174,15 +283,42 @@ def _row(view: View, answer: Answer, domain: Domain) -> _Row:
     return _Row(domain.key(answer), written, int(np.flatnonzero(written.outputs == len(shown.demos))[0]) - 1)
 
 
-def _pad(parts: Sequence[Sequence[tuple[Encoded, int, int]]], rows: int, length: int, domain: Domain):
-    """Tokens, positions and lengths of parts (sequence, from, to), padded to [T, rows, length]; absent rows have 0."""
-    shape = (len(parts), rows, length)
-    tokens = np.full(shape, domain.pad_token, np.int32)
+def _batches(rows: Sequence[Sequence[_Row]], shapes: ScoreShapes) -> Iterator[tuple[int, list[list[_Row]]]]:
+    """The rows of one view, room by room, at most `shapes.rows` of a query at a time, its longest first."""
+    by_room: dict[int, list[list[_Row]]] = {}
+    for t, of_query in enumerate(rows):
+        # Longest first, so that long rows share their blocks.
+        for row in sorted(of_query, key=lambda row: -row.length):
+            by_room.setdefault(shapes.room(row.length), [[] for _ in rows])[t].append(row)
+    for room, of_room in sorted(by_room.items()):
+        for start in range(0, max(map(len, of_room)), shapes.rows):
+            yield room, [of_query[start : start + shapes.rows] for of_query in of_room]
+
+
+def _heads(rows: Sequence[Sequence[_Row]], length: int, domain: Domain) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tokens, positions and lengths of each query's prompt but for its last token, padded to [T, length]."""
+    tokens = np.full((len(rows), length), domain.pad_token, np.int32)
+    positions = np.zeros((*tokens.shape, domain.position_axes), np.int32)
+    lengths = np.zeros(len(rows), np.int32)
+    for t, of_query in enumerate(rows):
+        for row in of_query[:1]:
+            size = lengths[t] = row.opened
+            tokens[t, :size], positions[t, :size] = row.written.tokens[:size], row.written.positions[:size]
+    return tokens, positions, lengths
+
+
+def _tails(
+    batch: Sequence[Sequence[_Row]], rows: int, room: int, domain: Domain
+) -> tuple[Tails, Int[np.ndarray, " C"]]:
+    """The rows of a batch in a room, and the most tokens of the rows 0, 1, ... of all queries."""
+    shape = (len(batch), rows, room)
+    tokens, targets = np.full(shape, domain.pad_token, np.int32), np.full(shape, domain.pad_token, np.int32)
     positions = np.zeros((*shape, domain.position_axes), np.int32)
     lengths = np.zeros(shape[:2], np.int32)
-    for t, of_query in enumerate(parts):
-        for r, (written, start, stop) in enumerate(of_query):
-            size = lengths[t, r] = stop - start
-            tokens[t, r, :size] = written.tokens[start:stop]
-            positions[t, r, :size] = written.positions[start:stop]
-    return tokens, positions, lengths
+    for t, of_query in enumerate(batch):
+        for r, row in enumerate(of_query):
+            size = lengths[t, r] = row.length
+            tokens[t, r, :size] = row.written.tokens[row.opened : -1]
+            positions[t, r, :size] = row.written.positions[row.opened : -1]
+            targets[t, r, :size] = row.written.tokens[row.opened + 1 :]
+    return Tails(tokens, positions, targets, lengths), lengths.max(axis=0)
