@@ -307,7 +307,7 @@ def test_wrong_options_are_refused_by_name():
         s.batch(0, 1, 10)
 
 
-def test_a_batch_of_four_thousand_tokens_takes_less_than_five_milliseconds():
+def test_a_batch_of_four_thousand_tokens_takes_less_than_a_millisecond_and_a_half():
     task = small_task(demos=4, side=11)
     s = stream(task, FRESH)
     assert 1000 < s.max_length < 1200
@@ -316,4 +316,4 @@ def test_a_batch_of_four_thousand_tokens_takes_less_than_five_milliseconds():
         start = time.process_time()
         s.batch(step, 4, 1536)
         best = min(best, time.process_time() - start)
-    assert best < 5e-3
+    assert best < 1.5e-3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -106,6 +107,19 @@ def test_every_job_takes_all_its_steps_in_as_few_chunks_as_there_are_slots_for(t
     assert sum(seen) == 14 * len(JOBS)
     assert own.padding.real == sum(result.tokens for result in together.values())
     assert own.padding.computed == own.slot_steps * LENGTH
+
+
+def test_every_sequence_is_drawn_once_and_beside_the_device(monkeypatch):
+    drawn, fill = [], ExampleStream.fill
+
+    def watched(self, arrays, step):
+        drawn.append((id(self), step, threading.current_thread() is threading.main_thread()))
+        fill(self, arrays, step)
+
+    monkeypatch.setattr(ExampleStream, "fill", watched)
+    # The first chunk of the first pool, of the next one, and those after jobs took turns.
+    list(like_it().adapt([pool(["n1", "n2", "e1", "e2"]), pool(["n3", "n4", "e3"])]))
+    assert sorted(drawn) == sorted((id(job.examples), step, False) for job in JOBS.values() for step in range(16))
 
 
 def test_tasks_that_stop_early_shorten_the_run_and_change_no_other(together):

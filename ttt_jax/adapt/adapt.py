@@ -126,6 +126,7 @@ class Adapter:
         slots = slots or Slots("adapt.slots", max((pool.slots for pool in pools), default=1), print)
         leaving: list[Leaving] = []
         with Feed(self.config, self.pad_token) as feed:
+            _open(feed, pools[0], slots)
             for pool, following in zip(pools, [*pools[1:], None], strict=True):
                 waiting = deque(pool.jobs)
                 running: list[Course | None] = [None] * min(pool.slots, slots.count)
@@ -236,9 +237,7 @@ class Adapter:
             early = self.config.stop_loss is not None or self.config.stop_demo
             feed.prepare(turns, pool.length, [Turn(job, 0) for job in coming][: len(running)] if early else ())
         elif following:
-            size = min(following.slots, slots.count)
-            first = [Turn(job, 0) for job in following.jobs[:size]]
-            feed.prepare([*first, *[None] * (size - len(first))], following.length)
+            _open(feed, following, slots)
 
     def _collect(
         self, flight: Flight, batches: Batches, running: list[Course | None], seconds: float
@@ -299,6 +298,13 @@ class Adapter:
             for left in leaving:
                 partial.save(left.course.job.id, self._adapted(left).content())
         raise Interrupted
+
+
+def _open(feed: Feed, pool: Pool, slots: Slots) -> None:
+    """Has the first batches of a pool made, as they are if none of its jobs is taken up from where it was left."""
+    size = min(pool.slots, slots.count)
+    first = [Turn(job, 0) for job in pool.jobs[:size]]
+    feed.prepare([*first, *[None] * (size - len(first))], pool.length)
 
 
 @jax.jit
