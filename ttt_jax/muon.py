@@ -97,11 +97,6 @@ def orthogonalise(
     return y.astype(x.dtype)
 
 
-def decayed(params: Any) -> Any:
-    """Weight decay acts on matrices, not on norms."""
-    return jax.tree.map(lambda p: p.ndim >= 2, params)
-
-
 def _is_matrix(path: Any, leaf: Any) -> bool:
     return leaf.ndim == 2 and any(str(getattr(key, "key", "")).startswith("layers_") for key in path)
 

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
+from ttt_jax import leafwise
 from ttt_jax.config import OptimizerConfig
 from ttt_jax.losses import Batch, Loss, Variables
-from ttt_jax.muon import decayed, muon_for_layers
+from ttt_jax.muon import muon_for_layers
 
 
 @flax.struct.dataclass
@@ -53,8 +54,8 @@ def make_update(loss: Loss, tx: optax.GradientTransformation, model: Any) -> Upd
         value_and_grad = jax.value_and_grad(loss, has_aux=True)
         (_, metrics), grads = value_and_grad(state.trainable, frozen, batch, model)
         updates, opt_state = tx.update(grads, state.opt_state, state.trainable)
-        trainable: Any = optax.apply_updates(state.trainable, updates)
-        norms = {"grad_norm": optax.tree.norm(grads), "update_norm": optax.tree.norm(updates)}
+        trainable: Any = leafwise.apply_updates(state.trainable, updates)
+        norms = {"grad_norm": leafwise.global_norm(grads), "update_norm": leafwise.global_norm(updates)}
         return TrainState(trainable, opt_state, state.step + 1), {**metrics, **norms}
 
     return update
@@ -95,10 +96,7 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
     """
     schedule = make_schedule(config, steps)
     if config.name == "adamw":
-        tx = optax.adamw(
-            schedule, b1=config.b1, b2=config.b2, eps=config.eps,
-            weight_decay=config.weight_decay, mask=decayed,
-        )  # fmt: skip
+        tx = leafwise.adamw(schedule, config.b1, config.b2, config.eps, config.weight_decay)
     elif config.name == "sgd":
         tx = optax.sgd(schedule, momentum=config.b1 or None)
     elif config.name == "muon":
@@ -115,4 +113,4 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
         tx = make(schedule)
     if config.clip_norm is None:
         return tx
-    return optax.chain(optax.clip_by_global_norm(config.clip_norm), tx)
+    return optax.chain(leafwise.clip_by_global_norm(config.clip_norm), tx)
