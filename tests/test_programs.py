@@ -44,7 +44,7 @@ def test_the_most_slots_that_fit_are_found_with_few_measurements(fixed, each, mo
 def config(tmp_path_factory):
     folder = tmp_path_factory.mktemp("programs")
     model, tasks = write_model(folder / "model"), write_tasks(folder / "tasks", ["a", "b", "c"])
-    return small_run(folder / "run", model, tasks, arms=("adapted",))
+    return small_run(folder / "run", model, tasks, arms=("adapted",), select__method="product_of_experts")
 
 
 @pytest.fixture(scope="module")
@@ -91,13 +91,52 @@ def test_a_dry_run_names_every_program_and_what_does_not_fit_and_writes_nothing(
         "adapt 2 x 2 x 128",
         "read 2 x 6 x 128, adapted",
         "write 16 tokens after 128, adapted",
+        "score: read 2 x 128, adapted",
+        "score 2 x 8 x 32 tokens after 128, adapted",
         "compilations",
     ):
         assert said in out
-    assert dry_run(config, 1000) == DOES_NOT_FIT
+    assert dry_run(with_options(config, select__method="vote"), 1000) == DOES_NOT_FIT
     error = capsys.readouterr().err
     assert "adapt 2 x 2 x 128 needs" in error and "not even one slot fits" in error
     assert not Path(config.run_dir).exists()
+
+
+GREEDY = {"decode__samples": 1, "decode__temperature": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("longest", "options"),
+    [
+        # Room for answers grows twice; answers are scored under views of their own.
+        (129, {"decode__max_new_tokens": 160, "decode__chunk": 64, "adapt__stop_demo": True, "select__score_views": 2}),
+        # Answers lie in two rooms when branches are looked for.
+        pytest.param(
+            4,
+            {**GREEDY, "decode__search_above": 0.02, "decode__max_new_tokens": 16, "decode__chunk": 2},
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_a_run_compiles_nothing_that_its_plan_does_not_name(config, longest, options):
+    model, base, domain, loaded = load(config)
+    config = with_options(config, **options)
+    with CompileLog() as log:
+        solver = Solver(model, base, domain, config, log, Progress(0))
+        programs = Programs(solver.adapter, domain, config)
+        plan = planned(programs, loaded.tasks)
+        programs.compile(programs.of_plan(plan))
+        before = log.programs.copy()
+        lengths = [
+            len(candidate.tokens)
+            for _, arms, _ in solver.answers(plan)
+            for answers in arms["adapted"]
+            for of_query in answers.candidates
+            for candidate in of_query
+        ]
+    assert max(lengths) > longest, "no answer needed the largest room"
+    # Of what is in the compute type already there is nothing to cast.
+    assert (log.programs - before).keys() <= {"cast"}
 
 
 def test_the_expected_time_follows_measured_rates(config, tmp_path):

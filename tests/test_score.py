@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import ttt_jax.decode.score as scoring
 from ttt_jax.config import DecodeConfig, LoraConfig
+from ttt_jax.decode.candidates import score_length
 from ttt_jax.decode.generate import Prompts, generate
 from ttt_jax.decode.score import ScoreShapes, score_candidates, score_rooms
 from ttt_jax.decode.views import make_views
@@ -181,3 +182,10 @@ def test_an_answer_longer_than_every_room_is_scored_all_the_same(tiny_model: tup
     (got,) = score_candidates(*tiny_model, None, [views], [[large]], ARC, shapes)
     expected = expected_candidate_score(tiny_model, None, 0, views, large)
     np.testing.assert_allclose(got[ARC.key(large)], [expected], rtol=1e-4)
+
+
+def test_the_length_of_a_groups_prompts_is_the_bucket_of_its_longest_or_beyond_all_of_them():
+    views = [(t, make_views(make_task(t)[0], 0, ARC, DecodeConfig(views=3), seed=0)) for t in range(T)]
+    longest = max(len(view.prompt) for _, of_query in views for view in of_query)
+    assert score_length(views, (longest - 1, longest, 4096)) == longest
+    assert score_length(views, (longest - 1,)) >= longest

@@ -16,7 +16,7 @@ import pytest
 from ttt_jax.config import DecodeConfig, LoraConfig
 from ttt_jax.decode.candidates import decode_candidates
 from ttt_jax.decode.generate import Prompts, generate
-from ttt_jax.decode.search import Search, search
+from ttt_jax.decode.search import Search, search, search_rooms
 from ttt_jax.decode.syntax import TextSyntax
 from ttt_jax.decode.views import make_views
 from ttt_jax.model.config import ModelConfig, RopeConfig
@@ -87,7 +87,7 @@ def enumerated(tiny, prompts, t, r) -> dict[tuple[int, ...], float]:
 def options(**changes: Any) -> Search:
     plain = Search(
         above=LIKELY, passes=50, syntax=TextSyntax(), stop_tokens=(STOP,), pad_token=PAD, grammar=False,
-        max_new_tokens=LONGEST, chunk=16, lengths=(ROOM,),
+        max_new_tokens=LONGEST, rooms=(2, LONGEST),
     )  # fmt: skip
     return dataclasses.replace(plain, **changes)
 
@@ -95,7 +95,7 @@ def options(**changes: Any) -> Search:
 def greedy(tiny, prompts, options):
     return generate(
         *tiny, prompts, options.syntax, stop_token=options.stop_tokens, pad_token=options.pad_token,
-        max_new_tokens=options.max_new_tokens, chunk=options.chunk, grammar=options.grammar,
+        max_new_tokens=options.max_new_tokens, chunk=16, grammar=options.grammar,
     )  # fmt: skip
 
 
@@ -118,6 +118,19 @@ def test_it_finds_exactly_the_completions_that_enumeration_finds(tiny):
         assert list(got.values()) == sorted(got.values(), reverse=True)
         sizes.append(len(got))
     assert max(sizes) >= 20
+
+
+@pytest.mark.parametrize(("chunk", "longest"), [(128, 931), (128, 16), (1, 1), (16, 40), (64, 4096)])
+def test_rooms_are_few_and_hold_every_answer(chunk, longest):
+    rooms = search_rooms(chunk, longest)
+    assert rooms[-1] == longest and list(rooms) == sorted(set(rooms))
+    assert 4 ** (len(rooms) - 1) <= max(1, longest / chunk)
+
+
+def test_rooms_that_do_not_hold_every_answer_are_refused():
+    for rooms in ((2, LONGEST + 1), (LONGEST, 2)):
+        with pytest.raises(ValueError, match="rooms"):
+            options(rooms=rooms)
 
 
 def test_a_row_that_set_out_badly_finds_the_greedy_answer_too(tiny):

@@ -18,7 +18,7 @@ from ttt_jax.adapt.plan import Group, Plan, PlannedTask, Pool, family_id
 from ttt_jax.adapt.saved import load_adapted, saver
 from ttt_jax.config import RunConfig
 from ttt_jax.decode.candidate import Candidate, Scores
-from ttt_jax.decode.candidates import decode_candidates, score_length, score_queries, score_shapes
+from ttt_jax.decode.candidates import decode_candidates, score_length, score_queries, score_shapes, stack_size
 from ttt_jax.decode.shared import decode_shared, read_tokens
 from ttt_jax.decode.views import scoring_views
 from ttt_jax.evaluate.records import ADAPTED, IN_CONTEXT, Answers, Training, task_files
@@ -309,10 +309,9 @@ class Solver:
 def stacked(trees: Sequence[Any]) -> Any:
     """Trees of one shape as one with a leading axis, on the device; on a mesh it stays on the host (`take_slots`).
 
-    The last is repeated to a power of two, so that groups of any size need few programs.
+    The last is repeated to fill it (`stack_size`).
     """
-    count = 1 << (len(trees) - 1).bit_length()
-    padded = [*trees, *[trees[-1]] * (count - len(trees))]
+    padded = [*trees, *[trees[-1]] * (stack_size(len(trees)) - len(trees))]
     tree = jax.tree.map(lambda *leaves: np.stack(leaves), *padded)
     return jax.device_put(tree) if jax.sharding.get_mesh().empty else tree
 

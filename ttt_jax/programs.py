@@ -15,14 +15,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ttt_jax.adapt.adapt import Adapter
-from ttt_jax.adapt.plan import Group, Plan, SlotsFor
+from ttt_jax.adapt.adapt import Adapter, copied
+from ttt_jax.adapt.loop import enter_slots, take_slot
+from ttt_jax.adapt.plan import Group, Plan, Pool, SlotsFor
 from ttt_jax.bench.counts import tree_bytes
 from ttt_jax.config import RunConfig
-from ttt_jax.decode.candidates import score_length, score_shapes
-from ttt_jax.decode.generate import Prompts, Rules, decode_chunk, prefill
+from ttt_jax.decode.candidates import score_length, score_shapes, search_options, stack_size, take
+from ttt_jax.decode.generate import Begun, Prompts, Rules, decode_chunk, grow, prefill
+from ttt_jax.decode.params import cast
 from ttt_jax.decode.sampling import Sampling
 from ttt_jax.decode.score import Tails, read_heads, score_tails
+from ttt_jax.decode.search import branch_points, placed
 from ttt_jax.decode.views import scoring_views
 from ttt_jax.evaluate.records import ADAPTED
 from ttt_jax.runtime.memory import most_slots, out_of_memory
@@ -33,6 +36,7 @@ STEP_TOKENS = 1 << 17
 """`adapt.slots` auto: more tokens in a step fill no accelerator better."""
 DECODE_ROWS = 1 << 9
 """`decode.slots` auto: likewise, rows of a decoding step."""
+SMALL = "small"
 ENDLESS = 1 << 62
 """Bytes of a program for which the compiler itself found no room."""
 
@@ -42,7 +46,7 @@ class Program:
     """One program of a run.
 
     Attributes:
-      stage: adapt or decode, to which scoring belongs.
+      stage: adapt or decode, to which scoring belongs; or small: it moves what others compute with.
       name: what it does.
       slots: side by side.
       length: tokens of a sequence or prompt.
@@ -126,30 +130,69 @@ class Programs:
           beside: slots of adaptation whose state lies on the device meanwhile.
           rooms: only the first so many sizes of cache.
         """
-        decode, domain, model = self.config.decode, self.domain, self.adapter.model
-        rows, longest = decode.views * decode.samples, decode.max_new_tokens or domain.max_answer_tokens
-        sampling = Sampling(decode.temperature, decode.top_p)
-        rules = Rules(domain.syntax, domain.stop_tokens, domain.pad_token, sampling, decode.grammar)
+        decode = self.config.decode
+        rules = self._rules(Sampling(decode.temperature, decode.top_p))
+        yield from self._generate("", rules, None, slots, length, decode.chunk, arm, beside, rooms)
+
+    def search(self, slots: int, length: int, arm: str, beside: int, rooms: int | None = None) -> Iterator[Program]:
+        """The looking for branches and the going on from them in each room, where the run searches.
+
+        Args:
+          length: of prompts.
+          beside: as for `decode`.
+          rooms: only the first so many rooms, and sizes of cache in each.
+        """
+        if self.config.decode.search_above is None:
+            return
+        looked = search_options(self.config.decode, self.domain)
+        rows = self.config.decode.views * self.config.decode.samples
+        model, base, adapted = self.adapter.model, self.adapter.base, self._adapted(slots) if arm == ADAPTED else None
+        counts, nats = (jax.ShapeDtypeStruct((slots, rows), dtype) for dtype in (jnp.int32, jnp.float32))
+        static = {"syntax": looked.syntax, "grammar": looked.grammar, "longest": looked.max_new_tokens}
+        for room in looked.rooms[:rooms]:
+            width = length + room
+            prompts = self._prompts(slots, rows, width)
+            yield _small(
+                f"search: place {slots} x {rows} x {width}",
+                placed, looked.syntax, prompts, counts, looked.max_new_tokens,
+            )  # fmt: skip
+            inputs = (model, base, adapted, prompts, counts, counts, jax.ShapeDtypeStruct((), jnp.float32))
+            yield Program(
+                "decode", f"search: branches of {slots} x {rows} x {width}, {arm}", slots, length,
+                lambda inputs=inputs: branch_points.lower(*inputs, **static, most=looked.branches),
+                self._parts(adapted, beside),
+            )  # fmt: skip
+            begun: Any = Begun(counts, nats, nats)  # pyright: ignore[reportArgumentType]
+            for program in self._generate(
+                "search: ", self._rules(Sampling()), begun, slots, width, room, arm, beside, rooms
+            ):
+                yield replace(program, length=length)
+
+    def _generate(
+        self, about: str, rules: Rules, begun: Any, slots: int, length: int, room: int, arm: str, beside: int,
+        rooms: int | None,
+    ) -> Iterator[Program]:  # fmt: skip
+        """What `generate` runs: reading prompts, then writing and making room in turn."""
+        decode, model = self.config.decode, self.adapter.model
+        rows, longest = decode.views * decode.samples, decode.max_new_tokens or self.domain.max_answer_tokens
         # The compute type is that of the base: casting gives it back as it is.
         base, adapted = self.adapter.base, self._adapted(slots) if arm == ADAPTED else None
-        shapes = ((slots, rows, length), (slots, rows, length, domain.position_axes), (slots, rows))
-        prompts: Any = Prompts(*(jax.ShapeDtypeStruct(shape, jnp.int32) for shape in shapes))  # pyright: ignore[reportArgumentType]
         keys = jax.ShapeDtypeStruct((slots, rows, 2), jnp.uint32)
-        inputs = (base, adapted, prompts, keys, None)
+        inputs = (base, adapted, self._prompts(slots, rows, length), keys, begun)
         parts = self._parts(adapted, beside)
-        room, count = min(decode.chunk, longest - 1), 0
+        room, count = min(room, longest - 1), 0
         while rooms is None or count < rooms:
             options = {"rules": rules, "slots": length + room, "longest": longest}
             state = jax.eval_shape(partial(prefill, model, **options), *inputs)
             cache = {**parts, "cache": tree_bytes(state.cache)}
             if not count:
                 yield Program(
-                    "decode", f"read {slots} x {rows} x {length}, {arm}", slots, length,
+                    "decode", f"{about}read {slots} x {rows} x {length}, {arm}", slots, length,
                     lambda options=options: prefill.lower(model, *inputs, **options), cache,
                 )  # fmt: skip
             # A cache that grows lies there twice for a moment, once half as large.
             yield Program(
-                "decode", f"write {room + 1} tokens after {length}, {arm}", slots, length,
+                "decode", f"{about}write {room + 1} tokens after {length}, {arm}", slots, length,
                 lambda state=state: decode_chunk.lower(model, base, adapted, state, rules=rules),
                 {**cache, "cache": tree_bytes(state.cache) * (3 if count else 2) // 2},
             )  # fmt: skip
@@ -157,6 +200,17 @@ class Programs:
             if room >= longest - 1:
                 return
             room = min(2 * room, longest - 1)
+            if rooms is None or count < rooms:
+                name = f"{slots} x {rows}, room for {room} tokens after {length}"
+                yield _small(name, grow, state.cache, slots=length + room)
+
+    def _rules(self, sampling: Sampling) -> Rules:
+        domain = self.domain
+        return Rules(domain.syntax, domain.stop_tokens, domain.pad_token, sampling, self.config.decode.grammar)
+
+    def _prompts(self, slots: int, rows: int, length: int) -> Any:
+        shapes = ((slots, rows, length), (slots, rows, length, self.domain.position_axes), (slots, rows))
+        return Prompts(*(jax.ShapeDtypeStruct(shape, jnp.int32) for shape in shapes))  # pyright: ignore[reportArgumentType]
 
     def score(self, slots: int, length: int, arm: str, beside: int, rooms: int | None = None) -> Iterator[Program]:
         """The reading of one prompt a query, and the scoring of answers in each room, where selection needs that.
@@ -189,26 +243,50 @@ class Programs:
             )  # fmt: skip
 
     def of_plan(self, plan: Plan, rooms: int | None = None) -> list[Program]:
-        """Every program of a plan but the small ones; `rooms` as for `decode` and `score`.
+        """Every program of a plan; `rooms` as for `decode`, `search` and `score`.
 
         Domains whose queries share prompts decode in shapes that are found as they come: these are left out.
         """
         found: dict[str, Program] = {}
         trains = not self.config.load_adapters
         for pool in plan.pools if trains else ():
-            program = self.adapt(pool.slots, pool.length)
-            found.setdefault(program.name, program)
+            for program in (self.adapt(pool.slots, pool.length), *self._of_pool(pool)):
+                found.setdefault(program.name, program)
         beside = max((pool.slots for pool in plan.pools), default=0) if trains else 0
         for group in plan.groups:
             for program in self._of_group(group, beside, rooms):
                 found.setdefault(f"{program.slots} {program.name}", program)
         return list(found.values())
 
+    def _of_pool(self, pool: Pool) -> Iterator[Program]:
+        """What lets jobs into the slots of a pool and out of them, and asks whether they are done."""
+        adapter, n, length = self.adapter, pool.slots, pool.length
+        state = self._state(n)
+        numbers = lambda dtype, *shape: jax.ShapeDtypeStruct(shape, dtype)  # noqa: E731
+        left = {"failed": state.failed, "step": state.train.step}
+        yield _small(f"start {n}", adapter.start, adapter.base, numbers(jnp.uint32, n), numbers(jnp.int32, n))
+        yield _small(f"enter {n}", enter_slots, state, state, numbers(jnp.bool_, n))
+        yield _small(f"leave {n}", take_slot, state.train.trainable, numbers(jnp.int32))
+        yield _small(f"report {n}", copied, left)
+        if self.config.adapt.stop_demo:
+            question = {
+                "tokens": numbers(jnp.int32, n, length),
+                "positions": numbers(jnp.int32, n, length, self.domain.position_axes),
+                "weights": numbers(jnp.float32, n, length),
+            }
+            yield _small(f"check {n} x {length}", adapter.check, state.train.trainable, adapter.frozen, question)
+
     def _of_group(self, group: Group, beside: int, rooms: int | None) -> Iterator[Program]:
         config, domain = self.config, self.domain
         arms = [arm for arm in config.arms if arm != ADAPTED or group.adapted]
+        if ADAPTED in arms:
+            count, slots = stack_size(len(group.tasks)), group.slots
+            stack, taken = (self._state(n).train.trainable for n in (count, slots))
+            yield _small(f"take {slots} of {count}", take, stack, jax.ShapeDtypeStruct((slots,), jnp.int32))
+            yield _small(f"cast {slots}", cast, taken, self.adapter.model.dtype)
         for arm in () if domain.shared_prefix else arms:
             yield from self.decode(group.slots, group.prompt_length, arm, beside, rooms)
+            yield from self.search(group.slots, group.prompt_length, arm, beside, rooms)
         if config.select.method not in SCORED:
             return
         queries = [(0, views) for planned in group.tasks for views in planned.views]
@@ -220,8 +298,9 @@ class Programs:
             yield from self.score(group.slots, length, ADAPTED if alike else arm, beside, rooms)
 
     def answer(self, slots: int, length: int, arm: str, beside: int) -> list[Program]:
-        """All that answers prompts of one length: `decode` and `score`."""
-        return [*self.decode(slots, length, arm, beside), *self.score(slots, length, arm, beside)]
+        """All that answers prompts of one length."""
+        of_length = (slots, length, arm, beside)
+        return [*self.decode(*of_length), *self.search(*of_length), *self.score(*of_length)]
 
     def _adapted(self, slots: int) -> Any:
         """What decoding takes of each query's task, in the compute type."""
@@ -313,6 +392,11 @@ class Programs:
         )
 
 
+def _small(name: str, function: Any, *args: Any, **options: Any) -> Program:
+    """A program that moves what others compute with: its memory is counted with theirs."""
+    return Program(SMALL, name, 0, 0, lambda: function.lower(*args, **options), {})
+
+
 def compile_all(programs: Sequence[Program]) -> list[Needs]:
     """Compiles programs side by side, on all cores; calls of the same shapes find them compiled."""
     with ThreadPoolExecutor(cores()) as pool:
@@ -351,7 +435,7 @@ def misfits(needs: Sequence[Needs], programs: Programs, limit: int, search: bool
     for need in sorted(needs, key=lambda need: -need.bytes):
         program = need.program
         option = f"{program.stage}.slots"
-        if need.bytes <= limit or (option, program.length) in seen:
+        if program.stage == SMALL or need.bytes <= limit or (option, program.length) in seen:
             continue
         seen.add((option, program.length))
 
@@ -380,15 +464,16 @@ def describe(needs: Sequence[Needs], limit: int | None) -> str:
     lines = [
         f"{'GiB':<44}" + "".join(f"{name[:10]:>11}" for name in (*columns, *shown)) + f"{'GFLOP':>9}{'compile':>9}"
     ]
-    for need in needs:
+    large = [need for need in needs if need.program.stage != SMALL]
+    for need in large:
         parts = [need.program.parts.get(name, 0) for name in columns]
         sizes = "".join(
             f"{size / 2**30:>11.3f}" for size in (*parts, min(need.temporary, 1 << 50), min(need.bytes, 1 << 50))
         )
         lines.append(f"{need.program.name:<44}{sizes}{need.flops / 1e9:>9.2f}{need.seconds:>8.1f}s")
     lines.append(
-        f"{len(needs)} programs" + (f"; the device has {gib(limit)}" if limit else "")
-        + "; GFLOP of one step, one block of prompts or one token"
+        f"{len(large)} programs and {len(needs) - len(large)} small ones"
+        + (f"; the device has {gib(limit)}" if limit else "") + "; GFLOP of one step, one block of prompts or one token"
     )  # fmt: skip
     return "\n".join(lines)
 

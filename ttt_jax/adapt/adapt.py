@@ -193,7 +193,7 @@ class Adapter:
         def program() -> tuple[AdaptState, dict[str, Any]]:
             after, metrics = self.chunk(state, self.frozen, batches.arrays)
             # Copies: the state itself is donated to the next chunk.
-            answers = {name: metrics[name] for name in CURVES} | _copied(
+            answers = {name: metrics[name] for name in CURVES} | copied(
                 {"failed": after.failed, "step": after.train.step}
             )
             if self.config.stop_demo:
@@ -313,5 +313,5 @@ def _put(stacked: Any, one: Any, slot: jax.Array) -> Any:
 
 
 @jax.jit
-def _copied(tree: Any) -> Any:
+def copied(tree: Any) -> Any:
     return jax.tree.map(jnp.copy, tree)

@@ -15,7 +15,7 @@ from ttt_jax.decode.candidate import Candidate, Scores
 from ttt_jax.decode.generate import Generated, Prompts, generate
 from ttt_jax.decode.sampling import row_key
 from ttt_jax.decode.score import ScoreShapes, score_candidates, score_rooms
-from ttt_jax.decode.search import Completion, Search, search, search_lengths
+from ttt_jax.decode.search import Completion, Search, search, search_rooms
 from ttt_jax.decode.views import View
 from ttt_jax.process.judging import judged_steps
 from ttt_jax.runtime.mesh import constrain, put
@@ -68,7 +68,7 @@ def decode_candidates(
         )  # fmt: skip
         found = [candidates_of(of_query, generated, q, config.samples, domain) for q, of_query in enumerate(views)]
         if config.search_above is not None:
-            options = search_options(config, domain, length)
+            options = search_options(config, domain)
             completions = search(model, base, adapted, asked, generated, options, on_stage)
             for of_query, its_views, its_rows in zip(found, views, completions, strict=False):
                 of_query += searched_candidates(its_views, its_rows, domain)
@@ -82,13 +82,13 @@ def side_by_side(config: DecodeConfig) -> int:
     return config.slots
 
 
-def search_options(config: DecodeConfig, domain: Domain, length: int) -> Search:
-    """The search that the options ask for, after prompts of at most `length` tokens."""
+def search_options(config: DecodeConfig, domain: Domain) -> Search:
+    """The search that the options ask for."""
     assert config.search_above is not None
     longest = config.max_new_tokens or domain.max_answer_tokens
     return Search(
         config.search_above, config.search_passes, domain.syntax, domain.stop_tokens, domain.pad_token,
-        config.grammar, longest, config.chunk, search_lengths(length + longest),
+        config.grammar, longest, search_rooms(config.chunk, longest),
     )  # fmt: skip
 
 
@@ -188,6 +188,11 @@ def score_shapes(length: int, domain: Domain, config: RunConfig) -> ScoreShapes:
     return ScoreShapes(length, config.select.score_candidates, score_rooms(longest))
 
 
+def stack_size(tasks: int) -> int:
+    """How many adapters are stacked for so many tasks: a power of two, so that groups of any size need few programs."""
+    return 1 << (tasks - 1).bit_length()
+
+
 def take_slots(stacked: Any, slots: Int[np.ndarray, " queries"]) -> Any:
     """The entries of a stacked pytree that belong to the queries, one each, on the devices.
 
@@ -195,11 +200,11 @@ def take_slots(stacked: Any, slots: Int[np.ndarray, " queries"]) -> Any:
     """
     if all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(stacked)):
         return put(jax.tree.map(lambda x: x[slots], stacked))
-    return _take(stacked, slots)
+    return take(stacked, slots)
 
 
 @jax.jit
-def _take(stacked: Any, slots: Int[Array, " queries"]) -> Any:
+def take(stacked: Any, slots: Int[Array, " queries"]) -> Any:
     return constrain(jax.tree.map(lambda x: x[slots], stacked))
 
 

@@ -192,13 +192,21 @@ def finish(
 ) -> Generated:
     """Goes on from a state until every row is done; `width` slots of its cache hold prompts, `room` are free."""
     longest = state.tokens.shape[-1]
-    while not (state.count >= longest or state.done.all()):
-        if state.cache.length == state.cache.slots:
+    # Looked at on the host: a comparison of device arrays would be a program of its own.
+    while not (int(state.count) >= longest or np.asarray(state.done).all()):
+        if int(state.cache.length) == state.cache.slots:
             room = min(2 * room, longest - 1)
-            state = state.replace(cache=state.cache.grow(width + room))
+            grown = grow(state.cache.replace(prefix=None), slots=width + room)
+            state = state.replace(cache=grown.replace(prefix=state.cache.prefix))
         on_stage(f"writing up to {room + 1} tokens after {width}")
         state = decode_chunk(model, base, adapted, state, rules=rules)
     return Generated(*(np.asarray(x) for x in (state.tokens, state.logprobs, state.lengths)))
+
+
+@partial(jax.jit, static_argnames="slots")
+def grow(cache: Cache, *, slots: int) -> Cache:
+    """`Cache.grow` as one program. A prefix stays out of it: it does not change."""
+    return constrain(cache.grow(slots))
 
 
 @partial(jax.jit, static_argnames=("model", "rules", "slots", "longest"))

@@ -54,8 +54,8 @@ class Search:
       passes: how often branches are read and continued; each pass takes the likeliest R of every task.
       syntax, stop_tokens, pad_token, grammar: as for `generate`.
       max_new_tokens: the most tokens of an answer.
-      chunk: as for `generate`.
-      lengths: prompts with what is written of an answer are padded to the smallest of these that fits.
+      rooms: what is written of answers lies, after the prompts, in the smallest of these that holds it, and as much
+        is kept free for what follows. Ascending; the last is `max_new_tokens`.
     """
 
     above: float
@@ -65,12 +65,13 @@ class Search:
     pad_token: int
     grammar: bool
     max_new_tokens: int
-    chunk: int
-    lengths: tuple[int, ...]
+    rooms: tuple[int, ...]
 
     def __post_init__(self) -> None:
         if not 0 < self.above < 1 or self.passes < 1:
             raise ValueError(f"search: above {self.above} must lie in (0, 1), passes {self.passes} be at least 1")
+        if self.rooms[-1] != self.max_new_tokens or list(self.rooms) != sorted(set(self.rooms)):
+            raise ValueError(f"search: rooms {self.rooms} must ascend to max_new_tokens {self.max_new_tokens}")
 
     @property
     def floor(self) -> float:
@@ -83,12 +84,13 @@ class Search:
         return math.floor(1 / self.above)
 
 
-def search_lengths(longest: int) -> tuple[int, ...]:
-    """Lengths to pad to, up to `longest` and a bit: each half again or a third more, so that few are met."""
-    lengths = [64]
-    while lengths[-1] < longest:
-        lengths.append(lengths[-1] * 3 // 2 if lengths[-1] & (lengths[-1] - 1) == 0 else lengths[-1] * 4 // 3)
-    return tuple(lengths)
+def search_rooms(chunk: int, longest: int) -> tuple[int, ...]:
+    """Rooms for answers of up to `longest` tokens: one or two chunks, then four times as many, so that they are few."""
+    rooms, room = [], 2 * chunk
+    while 2 * room <= longest:
+        rooms.append(room)
+        room *= 4
+    return (*rooms, longest)
 
 
 class _Branch(NamedTuple):
@@ -131,13 +133,13 @@ def search(
     began: list[list[_Branch]] = [
         [_Branch(0.0, r, ()) if prompts.lengths[t, r] else _NOTHING for r in range(R)] for t in range(T)
     ]
-    answers, width = seeds, 0
-    # Room for continuations as long as the answers so far, at once: a cache that grows is compiled for every size.
-    chunk = max(options.chunk, 1 << (int(seeds.lengths.max()) - 1).bit_length())
+    answers, room = seeds, 0
     for taken in range(options.passes):
-        # One width for all passes, unless answers become longer: every width is compiled for.
         whole = _whole(began, answers, options)
-        width = max(width, _width(prompts, whole, options))
+        longest = max((len(b.tokens) for of_task in whole for b in of_task), default=0)
+        # One room for all passes, unless answers become longer.
+        room = max(room, min(size for size in options.rooms if size >= longest))
+        width = prompts.tokens.shape[-1] + room
         on_stage(f"search: looking for branches, {width} tokens")
         _add_branches(model, base, adapted, prompts, began, whole, width, options, pending, found)
         if not any(pending):
@@ -153,7 +155,7 @@ def search(
         answers = generate(
             model, base, adapted, _continued(prompts, began, width, options), options.syntax,
             stop_token=options.stop_tokens, pad_token=options.pad_token, max_new_tokens=options.max_new_tokens,
-            chunk=chunk, grammar=options.grammar, begun=begun,
+            chunk=room, grammar=options.grammar, begun=begun,
         )  # fmt: skip
         for t, r in np.ndindex(T, R):
             branch = began[t][r]
@@ -182,14 +184,15 @@ def _add_branches(
 
     They go to `pending`, best first; those that are a stop token, and so complete, to `found`.
     """
-    steps, tokens, logprobs = branch_points(
+    points = branch_points(
         model, base, adapted, _continued(prompts, whole, width, options),
         _array(whole, lambda branch: len(branch.tokens), np.int32),
         _array(began, lambda branch: len(branch.tokens), np.int32),
         np.float32(options.floor),
         syntax=options.syntax, grammar=options.grammar, longest=options.max_new_tokens, most=options.branches,
     )  # fmt: skip
-    for t, r, k in zip(*np.nonzero(np.asarray(logprobs) > -np.inf), strict=True):
+    steps, tokens, logprobs = map(np.asarray, points)
+    for t, r, k in zip(*np.nonzero(logprobs > -np.inf), strict=True):
         row, written = whole[t][r].row, whole[t][r].tokens[: int(steps[t, r, k])]
         branch = _Branch(float(logprobs[t, r, k]), row, (*written, int(tokens[t, r, k])))
         if branch.tokens[-1] in options.stop_tokens:
@@ -333,22 +336,6 @@ def _row(answers: Generated, t: int, r: int) -> tuple[int, ...]:
 
 def _array(branches: Sequence[Sequence[_Branch]], value: Callable[[_Branch], float], dtype: Any) -> np.ndarray:
     return np.array([[value(branch) for branch in of_task] for of_task in branches], dtype)
-
-
-def _width(prompts: Prompts, branches: Sequence[Sequence[_Branch]], options: Search) -> int:
-    """The bucket that holds every branch's prompt and what is written after it."""
-    needed = max(
-        (
-            int(prompts.lengths[t, b.row]) + len(b.tokens)
-            for t, of_task in enumerate(branches)
-            for b in of_task
-            if b is not _NOTHING
-        ),
-        default=1,
-    )
-    # A prompt fits the largest bucket; its answer may reach beyond.
-    sizes = (*options.lengths, max(options.lengths) + options.max_new_tokens)
-    return min(size for size in sizes if size >= needed)
 
 
 def _continued(prompts: Prompts, branches: Sequence[Sequence[_Branch]], width: int, options: Search) -> Prompts:
