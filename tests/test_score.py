@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import ttt_jax.decode.score as scoring
 from ttt_jax.config import DecodeConfig, LoraConfig
-from ttt_jax.decode.candidates import score_length
+from ttt_jax.decode.candidates import decode_candidates, score_length, score_queries
 from ttt_jax.decode.generate import Prompts, generate
 from ttt_jax.decode.score import ScoreShapes, score_candidates, score_rooms
 from ttt_jax.decode.views import make_views
@@ -138,6 +138,22 @@ def test_neighbours_and_further_answers_leave_a_score_unchanged(tiny_model: tupl
     np.testing.assert_allclose(fewer[0][key], expected[0][key], rtol=1e-5)
     none = score_candidates(*tiny_model, adapters, [views[0], []], [answers[0], []], ARC, SHAPES)
     np.testing.assert_allclose(list(none[0].values()), list(expected[0].values()), rtol=1e-5)
+
+
+def test_what_decoding_has_read_gives_the_scores_of_prompts_read_anew(tiny_model: tuple[Decoder, Any], adapters):
+    config = DecodeConfig(views=3, samples=2, temperature=2.0, slots=T, chunk=8, max_new_tokens=24)
+    queries = [(1 - t, make_views(make_task(t)[0], 0, ARC, config, seed=0)) for t in range(T)]
+    kept = []
+    decode_candidates(*tiny_model, adapters, queries, ARC, config, 192, seed=0, on_read=kept.append)
+    (read,) = kept
+    assert read.cache.slots > 192 + 8, "the cache did not grow"
+    answers = [[grid(3, 3), grid(5, 6), grid(1, 1)], [grid(2, 2)]]
+    expected, got = (
+        score_queries(*tiny_model, adapters, queries, answers, ARC, T, SHAPES, source) for source in (None, read)
+    )
+    for one, other in zip(expected, got, strict=True):
+        assert one.keys() == other.keys()
+        np.testing.assert_allclose(list(other.values()), list(one.values()), rtol=1e-5)
 
 
 def test_no_answers_need_a_program_that_others_did_not(tiny_model: tuple[Decoder, Any], adapters):

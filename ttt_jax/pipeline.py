@@ -18,7 +18,15 @@ from ttt_jax.adapt.plan import Group, Plan, PlannedTask, Pool, family_id
 from ttt_jax.adapt.saved import load_adapted, saver
 from ttt_jax.config import RunConfig
 from ttt_jax.decode.candidate import Candidate, Scores
-from ttt_jax.decode.candidates import decode_candidates, score_length, score_queries, score_shapes, stack_size
+from ttt_jax.decode.candidates import (
+    decode_candidates,
+    reuses_prompts,
+    score_length,
+    score_queries,
+    score_shapes,
+    stack_size,
+)
+from ttt_jax.decode.score import Read
 from ttt_jax.decode.shared import decode_shared, read_tokens
 from ttt_jax.decode.views import scoring_views
 from ttt_jax.evaluate.records import ADAPTED, IN_CONTEXT, Answers, Training, task_files
@@ -176,13 +184,13 @@ class Solver:
         detail = f"{len(queries)} queries x {views} views, {arm}, {group.prompt_length} tokens"
         with self.progress.stage("decode", detail, units=len(queries)):
             with self.clock.working("decode") as decoding:
-                candidates = self.decode_slots.attempt(
+                candidates, read = self.decode_slots.attempt(
                     lambda slots: self.decode(slots, group, arm, trainable), group.slots
                 )
             self.progress.advance(len(queries))
         self.leave_if_asked()
         began = time.perf_counter()
-        scores = self.score(group, queries, candidates, trainable)
+        scores = self.score(group, queries, candidates, trainable, read)
         ranked = [
             rank(of_query, self.config.select.method, self.domain, scores=of_scores)
             for of_query, of_scores in zip(candidates, scores, strict=True)
@@ -215,8 +223,8 @@ class Solver:
         state = jax.eval_shape(self.adapter.start, self.base, np.zeros(1, np.uint32), np.zeros(1, np.int32))
         return [jax.tree.map(lambda x: np.zeros(x.shape[1:], x.dtype), state.train.trainable)] * tasks
 
-    def decode(self, slots: int, group: Group, arm: str, trainable: Any) -> list[list[Candidate]]:
-        """The candidates of every query of a group, `slots` queries at a time."""
+    def decode(self, slots: int, group: Group, arm: str, trainable: Any) -> tuple[list[list[Candidate]], list[Read]]:
+        """The candidates of a group's queries, `slots` at a time, and what was read if scoring can take it up."""
         config, seed = replace(self.config.decode, slots=slots), self.config.seed
         model, base, domain = self.model, self.base, self.domain
 
@@ -225,16 +233,28 @@ class Solver:
 
         if domain.shared_prefix:
             tasks = [(i, planned.views) for i, planned in enumerate(group.tasks)]
-            return decode_shared(model, base, trainable, tasks, domain, config, self.config.lengths, seed, on_stage)
+            return decode_shared(model, base, trainable, tasks, domain, config, self.config.lengths, seed, on_stage), []
         queries = [(i, views) for i, planned in enumerate(group.tasks) for views in planned.views]
-        found = decode_candidates(model, base, trainable, queries, domain, config, group.prompt_length, seed, on_stage)
+        read: list[Read] = []
+        found = decode_candidates(
+            model, base, trainable, queries, domain, config, group.prompt_length, seed, on_stage,
+            read.append if reuses_prompts(self.config, domain, len(queries), slots) else lambda _: None,
+        )  # fmt: skip
         self.count_padding(found, queries, slots, group.prompt_length)
-        return found
+        return found, read
 
     def score(
-        self, group: Group, queries: Sequence[Any], candidates: Sequence[Sequence[Candidate]], trainable: Any
+        self,
+        group: Group,
+        queries: Sequence[Any],
+        candidates: Sequence[Sequence[Candidate]],
+        trainable: Any,
+        read: list[Read],
     ) -> list[Scores | None]:
-        """Likelihoods of the likeliest answers to each query, where selection needs them."""
+        """Likelihoods of the likeliest answers to each query, where selection needs them.
+
+        `read` is what `decode` has kept, if anything; it is taken out, so that a second try has its memory.
+        """
         select = self.config.select
         if select.method not in SCORED:
             return [None] * len(queries)
@@ -245,10 +265,11 @@ class Solver:
         with self.progress.stage("score", detail), self.clock.working("select"):
             return self.decode_slots.attempt(
                 lambda slots: score_queries(
-                    self.model, self.base, trainable, under, answers, self.domain, slots, shapes
+                    self.model, self.base, trainable, under, answers, self.domain, slots, shapes,
+                    read.pop() if read else None,
                 ),
                 group.slots,
-            )
+            )  # fmt: skip
 
     def count_padding(
         self, candidates: Sequence[Sequence[Candidate]], queries: Sequence[Any], slots: int, length: int

@@ -20,14 +20,15 @@ from ttt_jax.adapt.loop import enter_slots, take_slot
 from ttt_jax.adapt.plan import Group, Plan, Pool, SlotsFor
 from ttt_jax.bench.counts import tree_bytes
 from ttt_jax.config import RunConfig
-from ttt_jax.decode.candidates import score_length, score_shapes, search_options, stack_size, take
+from ttt_jax.decode.candidates import reuses_prompts, score_length, score_shapes, search_options, stack_size, take
 from ttt_jax.decode.generate import Begun, Prompts, Rules, decode_chunk, grow, prefill
 from ttt_jax.decode.params import cast
 from ttt_jax.decode.sampling import Sampling
-from ttt_jax.decode.score import Tails, read_heads, score_tails
+from ttt_jax.decode.score import Tails, read_heads, score_tails, view_heads
 from ttt_jax.decode.search import branch_points, placed
 from ttt_jax.decode.views import scoring_views
 from ttt_jax.evaluate.records import ADAPTED
+from ttt_jax.model.cache import Cache
 from ttt_jax.runtime.memory import most_slots, out_of_memory
 from ttt_jax.select.rank import SCORED
 from ttt_jax.tasks.task import Domain
@@ -174,35 +175,35 @@ class Programs:
     ) -> Iterator[Program]:  # fmt: skip
         """What `generate` runs: reading prompts, then writing and making room in turn."""
         decode, model = self.config.decode, self.adapter.model
-        rows, longest = decode.views * decode.samples, decode.max_new_tokens or self.domain.max_answer_tokens
+        rows, longest = decode.views * decode.samples, self._longest()
         # The compute type is that of the base: casting gives it back as it is.
         base, adapted = self.adapter.base, self._adapted(slots) if arm == ADAPTED else None
         keys = jax.ShapeDtypeStruct((slots, rows, 2), jnp.uint32)
         inputs = (base, adapted, self._prompts(slots, rows, length), keys, begun)
         parts = self._parts(adapted, beside)
-        room, count = min(room, longest - 1), 0
-        while rooms is None or count < rooms:
-            options = {"rules": rules, "slots": length + room, "longest": longest}
+        state: Any = None
+        for size in _doubling(room, longest - 1)[:rooms]:
+            if state:
+                name = f"{slots} x {rows}, room for {size} tokens after {length}"
+                yield _small(name, grow, state.cache, slots=length + size)
+            before = state
+            options = {"rules": rules, "slots": length + size, "longest": longest}
             state = jax.eval_shape(partial(prefill, model, **options), *inputs)
             cache = {**parts, "cache": tree_bytes(state.cache)}
-            if not count:
+            if not before:
                 yield Program(
                     "decode", f"{about}read {slots} x {rows} x {length}, {arm}", slots, length,
                     lambda options=options: prefill.lower(model, *inputs, **options), cache,
                 )  # fmt: skip
             # A cache that grows lies there twice for a moment, once half as large.
             yield Program(
-                "decode", f"{about}write {room + 1} tokens after {length}, {arm}", slots, length,
+                "decode", f"{about}write {size + 1} tokens after {length}, {arm}", slots, length,
                 lambda state=state: decode_chunk.lower(model, base, adapted, state, rules=rules),
-                {**cache, "cache": tree_bytes(state.cache) * (3 if count else 2) // 2},
+                {**cache, "cache": tree_bytes(state.cache) * (3 if before else 2) // 2},
             )  # fmt: skip
-            count += 1
-            if room >= longest - 1:
-                return
-            room = min(2 * room, longest - 1)
-            if rooms is None or count < rooms:
-                name = f"{slots} x {rows}, room for {room} tokens after {length}"
-                yield _small(name, grow, state.cache, slots=length + room)
+
+    def _longest(self) -> int:
+        return self.config.decode.max_new_tokens or self.domain.max_answer_tokens
 
     def _rules(self, sampling: Sampling) -> Rules:
         domain = self.domain
@@ -212,13 +213,16 @@ class Programs:
         shapes = ((slots, rows, length), (slots, rows, length, self.domain.position_axes), (slots, rows))
         return Prompts(*(jax.ShapeDtypeStruct(shape, jnp.int32) for shape in shapes))  # pyright: ignore[reportArgumentType]
 
-    def score(self, slots: int, length: int, arm: str, beside: int, rooms: int | None = None) -> Iterator[Program]:
+    def score(
+        self, slots: int, length: int, arm: str, beside: int, rooms: int | None = None, queries: int = 1
+    ) -> Iterator[Program]:
         """The reading of one prompt a query, and the scoring of answers in each room, where selection needs that.
 
         Args:
           length: of prompts (`score_length`).
           beside: as for `decode`.
           rooms: only the first so many rooms.
+          queries: of the group; what was read of more than `slots` is not kept.
         """
         if self.config.select.method not in SCORED:
             return
@@ -229,11 +233,21 @@ class Programs:
         heads = (integers(slots, length), integers(slots, length, axes), integers(slots))
         prefix = jax.eval_shape(partial(read_heads, model), base, adapted, *heads)
         # The prompts of one view are read while the answers of another are scored.
-        parts = {**self._parts(adapted, beside), "cache": 2 * tree_bytes(prefix)}
-        yield Program(
-            "decode", f"score: read {slots} x {length}, {arm}", slots, length,
-            lambda: read_heads.lower(model, base, adapted, *heads), parts,
-        )  # fmt: skip
+        held = 2 * tree_bytes(prefix)
+        if reuses_prompts(self.config, self.domain, queries, slots):
+            decode, longest = self.config.decode, self._longest()
+            for room in _doubling(decode.chunk, longest - 1)[:rooms]:
+                empty = partial(Cache.empty, model.config, decode.views * decode.samples, length + room, model.dtype)
+                cache = jax.eval_shape(jax.vmap(lambda _, empty=empty: empty()), integers(slots))
+                name = f"view of {slots} x {length} + {room}"
+                yield _small(name, view_heads, cache.keys, cache.values, integers(), integers(slots), length=length)
+                held = max(held, 2 * tree_bytes(prefix) + tree_bytes(cache))
+        parts = {**self._parts(adapted, beside), "cache": held}
+        if not reuses_prompts(self.config, self.domain, queries, slots):
+            yield Program(
+                "decode", f"score: read {slots} x {length}, {arm}", slots, length,
+                lambda: read_heads.lower(model, base, adapted, *heads), parts,
+            )  # fmt: skip
         for room in shapes.rooms[:rooms]:
             shape = (slots, rows, room)
             tails: Any = Tails(integers(*shape), integers(*shape, axes), integers(*shape), integers(*shape[:2]))  # pyright: ignore[reportArgumentType]
@@ -295,7 +309,7 @@ class Programs:
         # In-context queries after shared prefixes have adapters of zeros (`Solver.neutral`).
         alike = domain.shared_prefix and ADAPTED in config.arms and config.adapt.trainable == "lora"
         for arm in arms:
-            yield from self.score(group.slots, length, ADAPTED if alike else arm, beside, rooms)
+            yield from self.score(group.slots, length, ADAPTED if alike else arm, beside, rooms, len(queries))
 
     def answer(self, slots: int, length: int, arm: str, beside: int) -> list[Program]:
         """All that answers prompts of one length."""
@@ -390,6 +404,14 @@ class Programs:
             partial(found, "adapt.slots", most_adapting, adapting) if most_adapting else None,
             partial(found, "decode.slots", most_decoding, decoding) if most_decoding else None,
         )
+
+
+def _doubling(room: int, most: int) -> list[int]:
+    """The sizes of a cache that `generate` comes to."""
+    sizes = [min(room, most)]
+    while sizes[-1] < most:
+        sizes.append(min(2 * sizes[-1], most))
+    return sizes
 
 
 def _small(name: str, function: Any, *args: Any, **options: Any) -> Program:

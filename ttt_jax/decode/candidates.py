@@ -14,11 +14,12 @@ from ttt_jax.config import DecodeConfig, RunConfig
 from ttt_jax.decode.candidate import Candidate, Scores
 from ttt_jax.decode.generate import Generated, Prompts, generate
 from ttt_jax.decode.sampling import row_key
-from ttt_jax.decode.score import ScoreShapes, score_candidates, score_rooms
+from ttt_jax.decode.score import Read, ScoreShapes, score_candidates, score_rooms
 from ttt_jax.decode.search import Completion, Search, search, search_rooms
 from ttt_jax.decode.views import View
 from ttt_jax.process.judging import judged_steps
 from ttt_jax.runtime.mesh import constrain, put
+from ttt_jax.select.rank import SCORED
 from ttt_jax.tasks.task import Answer, Domain
 
 
@@ -32,6 +33,7 @@ def decode_candidates(
     length: int,
     seed: int,
     on_stage: Callable[[str], None] = lambda stage: None,
+    on_read: Callable[[Read], None] = lambda read: None,
 ) -> list[list[Candidate]]:
     """Decodes every view of every query and maps the answers back.
 
@@ -45,6 +47,7 @@ def decode_candidates(
       length: prompts are padded to this many tokens.
       seed: of sampling.
       on_stage: see `generate`.
+      on_read: given what was read of each batch of `config.slots` queries, for `score_queries`.
 
     Returns:
       The candidates of each query, view by view, those that did not parse included; then, where asked for,
@@ -65,6 +68,7 @@ def decode_candidates(
             max_new_tokens=config.max_new_tokens or domain.max_answer_tokens,
             chunk=config.chunk, temperature=config.temperature, top_p=config.top_p,
             grammar=config.grammar, keys=row_keys(views, config, seed), on_stage=on_stage,
+            on_cache=lambda cache: on_read(Read(cache, config.samples)),
         )  # fmt: skip
         found = [candidates_of(of_query, generated, q, config.samples, domain) for q, of_query in enumerate(views)]
         if config.search_above is not None:
@@ -147,6 +151,7 @@ def score_queries(
     domain: Domain,
     slots: int,
     shapes: ScoreShapes,
+    read: Read | None = None,
 ) -> list[Scores | None]:
     """The log-probability of answers to each query under each of its views, by answer key.
 
@@ -155,6 +160,7 @@ def score_queries(
       answers: to each query, in its task's own frame.
       slots: queries side by side.
       shapes: of prompts and answers (`score_shapes`).
+      read: what decoding has read of the same views, where that was kept; then all queries go side by side.
     """
     scores: list[Scores | None] = []
     for start in range(0, len(queries), slots):
@@ -165,9 +171,24 @@ def score_queries(
         empty: list[Any] = [[]] * (slots - len(batch))
         views = [*(views for _, views in batch), *empty]
         asked = [*answers[start : start + slots], *empty]
-        found = score_candidates(model, base, adapted, views, asked, domain, shapes)
+        found = score_candidates(model, base, adapted, views, asked, domain, shapes, read)
         scores += found[: len(batch)]
     return scores
+
+
+def reuses_prompts(config: RunConfig, domain: Domain, queries: int, slots: int) -> bool:
+    """Whether scoring takes up what decoding a group has read of its prompts.
+
+    So it is where the views are the same, all queries go side by side, and nothing else comes between that needs
+    the memory.
+    """
+    return (
+        config.select.method in SCORED
+        and config.select.score_views is None
+        and config.decode.search_above is None
+        and not domain.shared_prefix
+        and queries <= slots
+    )
 
 
 def score_length(queries: Sequence[tuple[int, Sequence[View]]], lengths: Sequence[int]) -> int:

@@ -136,6 +136,7 @@ def generate(
     keys: UInt32[np.ndarray, "T R 2"] | None = None,
     begun: Begun | None = None,
     on_stage: Callable[[str], None] = lambda stage: None,
+    on_cache: Callable[[Cache], None] = lambda cache: None,
 ) -> Generated:
     """Continues every prompt until its stop token or `max_new_tokens`.
 
@@ -159,6 +160,7 @@ def generate(
       keys: random keys of the rows; needed above temperature 0.
       begun: where prompts hold the beginnings of their answers; their log-probability counts in the result.
       on_stage: told what runs next; each text stands for one compiled program.
+      on_cache: given the cache at the end, whose first slots hold the prompts (`score.view_heads`).
 
     Raises:
       ValueError: for options out of range, or sampling without keys.
@@ -177,7 +179,7 @@ def generate(
     on_stage(f"reading prompts of {width} tokens")
     options: dict[str, Any] = dict(rules=rules, slots=width + room, longest=max_new_tokens)
     state = prefill(model, base, adapted, *put((prompts, keys, begun)), **options)
-    return finish(model, base, adapted, state, width, room, rules, on_stage)
+    return finish(model, base, adapted, state, width, room, rules, on_stage, on_cache)
 
 
 def finish(
@@ -189,6 +191,7 @@ def finish(
     room: int,
     rules: Rules,
     on_stage: Callable[[str], None],
+    on_cache: Callable[[Cache], None] = lambda cache: None,
 ) -> Generated:
     """Goes on from a state until every row is done; `width` slots of its cache hold prompts, `room` are free."""
     longest = state.tokens.shape[-1]
@@ -200,6 +203,7 @@ def finish(
             state = state.replace(cache=grown.replace(prefix=state.cache.prefix))
         on_stage(f"writing up to {room + 1} tokens after {width}")
         state = decode_chunk(model, base, adapted, state, rules=rules)
+    on_cache(state.cache)
     return Generated(*(np.asarray(x) for x in (state.tokens, state.logprobs, state.lengths)))
 
 

@@ -1,10 +1,11 @@
 """Likelihoods of given answers under views of a query, in a few shapes that are known before a run.
 
-A view's prompt is read once, `read_heads`; its answers then attend to those keys
-and values and to their own tokens, `score_tails`, in passes of `PASS_TOKENS`
-tokens. How many rows and how many passes there are is data, not shape, so one
-program serves any number of answers of up to `rows`, and of any length up to its
-room. Which room an answer is scored in depends on its own length alone.
+A view's prompt is read once, `read_heads`, or what decoding has read of it is
+taken up, `view_heads`; its answers then attend to those keys and values and to
+their own tokens, `score_tails`, in passes of `PASS_TOKENS` tokens. How many rows
+and how many passes there are is data, not shape, so one program serves any
+number of answers up to `rows`, and any length up to its room. Which room an
+answer is scored in depends on its own length alone.
 
 Shapes: T queries (each with its task's adapter), P prompt length, C answers of
 a query, S room for an answer.
@@ -91,6 +92,7 @@ def score_candidates(
     answers: Sequence[Sequence[Answer]],
     domain: Domain,
     shapes: ScoreShapes,
+    read: Read | None = None,
 ) -> list[dict[str, list[float]]]:
     """The likelihood of each query's answers under each of its views (Franzen et al., ICML 2025).
 
@@ -106,6 +108,7 @@ def score_candidates(
       answers: of the same queries, each in its task's own frame (`select.likelihood.likeliest`).
       domain: writes answers and gives them their keys.
       shapes: prompts fit its length.
+      read: where the same views were decoded: what was read then, from prompts padded to the same length.
 
     Returns:
       For each query, by `domain.key(answer)`, nats under each view, in the order of the views.
@@ -129,7 +132,12 @@ def score_candidates(
         ]
         if not any(rows):
             continue
-        prefix = read_heads(model, base, adapted, *put(_heads(rows, shapes.length, domain)))
+        heads = _heads(rows, shapes.length, domain)
+        if read is None:
+            prefix = read_heads(model, base, adapted, *put(heads))
+        else:
+            row = np.int32(v * read.samples)
+            prefix = view_heads(read.cache.keys, read.cache.values, row, put(heads[2]), length=shapes.length)
         begun = []
         for room, batch in _batches(rows, shapes):
             tails, longest = _tails(batch, shapes.rows, room, domain)
@@ -139,6 +147,18 @@ def score_candidates(
         running = begun
     keep(running)
     return found
+
+
+class Read(NamedTuple):
+    """What decoding has read of the prompts that are scored.
+
+    Attributes:
+      cache: T queries x (views x samples) rows.
+      samples: rows of a view.
+    """
+
+    cache: Cache
+    samples: int
 
 
 class Tails(NamedTuple):
@@ -191,6 +211,24 @@ def read_heads(
     return constrain(Prefix(keys, values, jnp.asarray(lengths)))
 
 
+@partial(jax.jit, static_argnames="length")
+def view_heads(
+    keys: tuple[Float[Array, "T R kv_heads slots head_dim"], ...],
+    values: tuple[Float[Array, "T R kv_heads slots head_dim"], ...],
+    row: Int[Array, ""],
+    lengths: Int[Array, " T"],
+    *,
+    length: int,
+) -> Prefix:
+    """What `read_heads` gives, taken from one row of each query in the cache that its answers were decoded with."""
+
+    def of_row(x):
+        return jax.lax.dynamic_index_in_dim(x, row, axis=1, keepdims=False)[:, :, :length]
+
+    keys, values = jax.tree.map(of_row, (keys, values))
+    return constrain(Prefix(keys, values, jnp.asarray(lengths)))
+
+
 @partial(jax.jit, static_argnames="model")
 def score_tails(
     model: Decoder,
@@ -220,14 +258,14 @@ def score_tails(
     def one_pass(of_task, of_query, cache, tokens, positions, targets, left):
         """The next tokens of a block of rows of one query: the cache after them, and their log-probability."""
         collections = variables(base, of_task)
-        hidden, cache = model.apply(
-            collections, tokens, positions, None, replace(cache, prefix=of_query), method="hidden"
-        )
+        cache = replace(cache, prefix=of_query)
+        hidden, read = model.apply(collections, tokens, positions, None, cache, method="hidden")
+        after: Any = read
         logprobs: Any = model.apply(collections, hidden, targets, method="token_logprobs")
         counts = jnp.arange(step)[None] < left[:, None]
-        return replace(cache, prefix=None), jnp.sum(jnp.where(counts, logprobs, 0.0), axis=1)
+        return replace(after, prefix=None), jnp.sum(jnp.where(counts, logprobs, 0.0), axis=1)
 
-    one_pass = over_tasks(one_pass, in_axes=(0, 0, _CACHE_AXES, 0, 0, 0, 0), out_axes=(_CACHE_AXES, 0))
+    mapped = over_tasks(one_pass, in_axes=(0, 0, _CACHE_AXES, 0, 0, 0, 0), out_axes=(_CACHE_AXES, 0))
 
     def one_block(i, scores):
         rows = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, i * block, block, 1), tails)
@@ -238,7 +276,7 @@ def score_tails(
             now = [
                 jax.lax.dynamic_slice_in_dim(x, k * step, step, 2) for x in (rows.tokens, rows.positions, rows.targets)
             ]
-            cache, logprobs = one_pass(adapted, prefix, cache, *now, rows.lengths - k * step)
+            cache, logprobs = mapped(adapted, prefix, cache, *now, rows.lengths - k * step)
             return cache, total + logprobs
 
         empty = jax.vmap(lambda _: Cache.empty(c, block, S, model.dtype))(jnp.arange(T))
