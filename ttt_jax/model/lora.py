@@ -46,14 +46,14 @@ def init_adapter(key: jax.Array, config: ModelConfig, lora: LoraConfig) -> Adapt
     shapes = target_shapes(config)
 
     def first_factors(target: str, layers: jax.Array) -> jax.Array:
-        """`a` of all layers at once: drawn one by one, they would take minutes to compile."""
+        """`a` of all layers, in a loop: else the compiler writes every layer a kernel that draws it, for minutes."""
         fan_in, _ = shapes[target]
 
         def draw(index: jax.Array) -> jax.Array:
             a_key = jax.random.fold_in(jax.random.fold_in(key, index), TARGETS.index(target))
             return jax.random.normal(a_key, (fan_in, lora.rank), jnp.float32) * fan_in**-0.5
 
-        return jax.vmap(draw)(layers)
+        return jax.lax.map(draw, layers)
 
     count = config.num_layers
     drawn = {
