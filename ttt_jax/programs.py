@@ -420,16 +420,25 @@ def _small(name: str, function: Any, *args: Any, **options: Any) -> Program:
 
 
 def compile_all(programs: Sequence[Program]) -> list[Needs]:
-    """Compiles programs side by side, on all cores; calls of the same shapes find them compiled."""
+    """Compiles programs side by side, on all cores; calls of the same shapes find them compiled.
+
+    They are traced in this thread, one after the other, while others compile: tracing holds Python's lock, and many
+    threads that want it take longer than one.
+    """
     with ThreadPoolExecutor(cores()) as pool:
-        return list(pool.map(compile_one, programs))
+        waiting = [pool.submit(_compile, program, program.lower()) for program in programs]
+        return [needs.result() for needs in waiting]
 
 
 def compile_one(program: Program) -> Needs:
     """Compiles a program; where the compiler itself finds no room for it, its temporary bytes are `ENDLESS`."""
+    return _compile(program, program.lower())
+
+
+def _compile(program: Program, lowered: Any) -> Needs:
     began = time.perf_counter()
     try:
-        compiled = program.lower().compile()
+        compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
         if not out_of_memory(error):
             raise
