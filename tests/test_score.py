@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from text_tools import tiny_tokenizer
 
 import ttt_jax.decode.score as scoring
-from ttt_jax.config import DecodeConfig, LoraConfig
+from ttt_jax.config import DecodeConfig, LoraConfig, TasksConfig
 from ttt_jax.decode.candidates import decode_candidates, score_length, score_queries
 from ttt_jax.decode.generate import Prompts, generate
 from ttt_jax.decode.score import ScoreShapes, score_candidates, score_rooms
@@ -20,6 +21,7 @@ from ttt_jax.model.decoder import Decoder
 from ttt_jax.model.lora import init_adapter
 from ttt_jax.runtime.compile_log import CompileLog
 from ttt_jax.tasks.arc import ArcDomain
+from ttt_jax.tasks.registry import get_domain
 from ttt_jax.tasks.task import Task
 
 ARC = ArcDomain()
@@ -147,7 +149,7 @@ def test_what_decoding_has_read_gives_the_scores_of_prompts_read_anew(tiny_model
     decode_candidates(*tiny_model, adapters, queries, ARC, config, 192, seed=0, on_read=kept.append)
     (read,) = kept
     assert read.cache.slots > 192 + 8, "the cache did not grow"
-    answers = [[grid(3, 3), grid(5, 6), grid(1, 1)], [grid(2, 2)]]
+    answers = [[grid(3, 3), grid(2, 5), grid(1, 1)], [grid(2, 2)]]
     expected, got = (
         score_queries(*tiny_model, adapters, queries, answers, ARC, T, SHAPES, source) for source in (None, read)
     )
@@ -205,3 +207,15 @@ def test_the_length_of_a_groups_prompts_is_the_bucket_of_its_longest_or_beyond_a
     longest = max(len(view.prompt) for _, of_query in views for view in of_query)
     assert score_length(views, (longest - 1, longest, 4096)) == longest
     assert score_length(views, (longest - 1,)) >= longest
+
+
+@pytest.mark.parametrize("show_demos", [True, False])
+def test_an_answer_in_words_is_scored_after_the_very_prompt_that_was_decoded(show_demos):
+    domain = get_domain("zebra").bind(tiny_tokenizer())
+    (task, *_) = domain.read(TasksConfig(domain="zebra", source="zebra/train?sizes=2x3&demos=2&each=1")).tasks
+    config = DecodeConfig(views=1, transforms=("order",), show_demos=show_demos)
+    (view,) = make_views(task, 0, domain, config, seed=0)
+    row = scoring._row(view, task.answers[0], domain)
+    solved = domain.encode_solved(task.demos if show_demos else (), task.queries[0], task.answers[0])
+    assert np.array_equal(np.concatenate([row.prompt.tokens, row.tokens]), solved.tokens)
+    assert np.array_equal(np.concatenate([row.prompt.positions, row.positions]), solved.positions)

@@ -297,18 +297,19 @@ class _Row(NamedTuple):
 
     Attributes:
       key: of the answer.
-      written: prompt and answer.
-      opened: where the last token of the prompt stands, which predicts the answer's first.
+      prompt: of the view.
+      tokens, positions: of the answer after it, its stop token included.
     """
 
     key: str
-    written: Encoded
-    opened: int
+    prompt: Encoded
+    tokens: Int[np.ndarray, " length"]
+    positions: Int[np.ndarray, "length axes"]
 
     @property
     def length(self) -> int:
         """Tokens of the answer, and so of what predicts them."""
-        return len(self.written) - 1 - self.opened
+        return len(self.tokens)
 
 
 def _row(view: View, answer: Answer, domain: Domain) -> _Row:
@@ -318,7 +319,11 @@ def _row(view: View, answer: Answer, domain: Domain) -> _Row:
     shown = view.transform.apply(solved)
     assert shown.answers is not None
     written = domain.encode([*shown.demos, (shown.queries[0], shown.answers[0])])
-    return _Row(domain.key(answer), written, int(np.flatnonzero(written.outputs == len(shown.demos))[0]) - 1)
+    start = int(np.flatnonzero(written.outputs == len(shown.demos))[0])
+    positions = written.positions[start:].copy()
+    # A text may ask otherwise than a demonstration does, and then the answer stands elsewhere in the sequence.
+    positions[:, 0] += len(view.prompt) - start
+    return _Row(domain.key(answer), view.prompt, written.tokens[start:], positions)
 
 
 def _batches(rows: Sequence[Sequence[_Row]], shapes: ScoreShapes) -> Iterator[tuple[int, list[list[_Row]]]]:
@@ -340,8 +345,8 @@ def _heads(rows: Sequence[Sequence[_Row]], length: int, domain: Domain) -> tuple
     lengths = np.zeros(len(rows), np.int32)
     for t, of_query in enumerate(rows):
         for row in of_query[:1]:
-            size = lengths[t] = row.opened
-            tokens[t, :size], positions[t, :size] = row.written.tokens[:size], row.written.positions[:size]
+            size = lengths[t] = len(row.prompt) - 1
+            tokens[t, :size], positions[t, :size] = row.prompt.tokens[:-1], row.prompt.positions[:-1]
     return tokens, positions, lengths
 
 
@@ -356,7 +361,7 @@ def _tails(
     for t, of_query in enumerate(batch):
         for r, row in enumerate(of_query):
             size = lengths[t, r] = row.length
-            tokens[t, r, :size] = row.written.tokens[row.opened : -1]
-            positions[t, r, :size] = row.written.positions[row.opened : -1]
-            targets[t, r, :size] = row.written.tokens[row.opened + 1 :]
+            tokens[t, r, 0], tokens[t, r, 1:size] = row.prompt.tokens[-1], row.tokens[:-1]
+            positions[t, r, 0], positions[t, r, 1:size] = row.prompt.positions[-1], row.positions[:-1]
+            targets[t, r, :size] = row.tokens
     return Tails(tokens, positions, targets, lengths), lengths.max(axis=0)
