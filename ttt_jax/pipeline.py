@@ -180,7 +180,7 @@ class Solver:
         views, tasks = self.config.decode.views, len(group.tasks)
         queries = [(i, of_query) for i, planned in enumerate(group.tasks) for of_query in planned.views]
         trees = [of_task.trainable for of_task in adapted] or self.neutral(tasks)
-        trainable = stacked(trees) if trees else None
+        trainable = stacked(trees, stack_size(tasks, group.slots)) if trees else None
         detail = f"{len(queries)} queries x {views} views, {arm}, {group.prompt_length} tokens"
         with self.progress.stage("decode", detail, units=len(queries)):
             with self.clock.working("decode") as decoding:
@@ -327,12 +327,12 @@ class Solver:
             raise Interrupted
 
 
-def stacked(trees: Sequence[Any]) -> Any:
+def stacked(trees: Sequence[Any], count: int) -> Any:
     """Trees of one shape as one with a leading axis, on the device; on a mesh it stays on the host (`take_slots`).
 
-    The last is repeated to fill it (`stack_size`).
+    The last is repeated until there are `count`.
     """
-    padded = [*trees, *[trees[-1]] * (stack_size(len(trees)) - len(trees))]
+    padded = [*trees, *[trees[-1]] * (count - len(trees))]
     tree = jax.tree.map(lambda *leaves: np.stack(leaves), *padded)
     return jax.device_put(tree) if jax.sharding.get_mesh().empty else tree
 

@@ -294,7 +294,7 @@ class Programs:
         config, domain = self.config, self.domain
         arms = [arm for arm in config.arms if arm != ADAPTED or group.adapted]
         if ADAPTED in arms:
-            count, slots = stack_size(len(group.tasks)), group.slots
+            count, slots = stack_size(len(group.tasks), group.slots), group.slots
             stack, taken = (self._state(n).train.trainable for n in (count, slots))
             yield _small(f"take {slots} of {count}", take, stack, jax.ShapeDtypeStruct((slots,), jnp.int32))
             yield _small(f"cast {slots}", cast, taken, self.adapter.model.dtype)

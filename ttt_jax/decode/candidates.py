@@ -209,9 +209,12 @@ def score_shapes(length: int, domain: Domain, config: RunConfig) -> ScoreShapes:
     return ScoreShapes(length, config.select.score_candidates, score_rooms(longest))
 
 
-def stack_size(tasks: int) -> int:
-    """How many adapters are stacked for so many tasks: a power of two, so that groups of any size need few programs."""
-    return 1 << (tasks - 1).bit_length()
+def stack_size(tasks: int, slots: int) -> int:
+    """How many adapters are stacked for the tasks of a group of so many slots.
+
+    A power of two, or as many as there are slots, so that groups of any size need few programs.
+    """
+    return min(1 << (tasks - 1).bit_length(), max(tasks, slots))
 
 
 def take_slots(stacked: Any, slots: Int[np.ndarray, " queries"]) -> Any:
