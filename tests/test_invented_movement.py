@@ -7,9 +7,20 @@ import itertools
 import numpy as np
 import pytest
 
-from ttt_jax.train.invented import completing, falling, growth, lines, mazes, rays, rooms, signals, sliding, strips
-from ttt_jax.train.invented.ground import _direction_by_key, _ink_by_key, flooded, labelled, outside
-from ttt_jax.train.invented.movement import FAMILIES
+from ttt_jax.train.invented.movement import (
+    FAMILIES,
+    completing,
+    falling,
+    growth,
+    lines,
+    mazes,
+    rays,
+    rooms,
+    signals,
+    sliding,
+    strips,
+)
+from ttt_jax.train.invented.movement.ground import _direction_by_key, _ink_by_key, flooded, labelled, outside
 from ttt_jax.train.invented.rule import Family, Pair
 
 KINDS = list(dict.fromkeys(f.__name__ for f in FAMILIES))

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from ttt_jax.train.invented import accounts, crops, objects, pointed, relations, selectors, shapes
-from ttt_jax.train.invented.scenes import CLEAR, Palette, Scene, Thing
-from ttt_jax.train.invented.selector import Selector
+from ttt_jax.train.invented import objects
+from ttt_jax.train.invented.objects import accounts, crops, pointed, relations, selectors, shapes
+from ttt_jax.train.invented.objects.scenes import CLEAR, Palette, Scene, Thing
+from ttt_jax.train.invented.objects.selector import Selector
 
 KINDS = list({f.__name__: f for f in objects.FAMILIES}.values())
 

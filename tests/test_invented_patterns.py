@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ttt_jax.tasks.transforms import symmetric
-from ttt_jax.train.invented import (
+from ttt_jax.train.invented.patterns import (
+    FAMILIES,
     canvas,
     choices,
     colouring,
@@ -19,8 +20,7 @@ from ttt_jax.train.invented import (
     symmetry,
     tilings,
 )
-from ttt_jax.train.invented.guises import guised
-from ttt_jax.train.invented.patterns import FAMILIES
+from ttt_jax.train.invented.patterns.guises import guised
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler
 
 _NUMBERS = [FAMILIES.index(family) for family in dict.fromkeys(FAMILIES)]

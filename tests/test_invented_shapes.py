@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ttt_jax.train.invented import shapes
+from ttt_jax.train.invented.objects import shapes
 
 MAKERS = [
     shapes.any_blob,

@@ -1,0 +1,355 @@
+"""Scenes of separate things on a ground: how a rule draws them, and how they are painted.
+
+A rule takes the colours that mean something to it from a `Palette`, then makes
+a `Look` of what is left. A scene knows its things, so that rules ask the things
+and never have to find them in the grid; things never touch each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from ttt_jax.tasks.grids import MAX_SIDE
+from ttt_jax.train.invented.objects import shapes
+from ttt_jax.train.invented.rule import Pair, side
+
+CLEAR = -1
+"""The colour of see-through cells in sprites."""
+
+
+@dataclass(frozen=True)
+class Thing:
+    """An object in a scene.
+
+    Attributes:
+      row, column: of its upper left corner; drawn extras may begin outside the grid.
+      sprite: int8[height, width], CLEAR where the ground shows.
+      extra: something drawn because of a thing, such as its shadow: lies under things and is cut off at the border.
+    """
+
+    row: int
+    column: int
+    sprite: np.ndarray
+    extra: bool = False
+
+    @cached_property
+    def mask(self) -> np.ndarray:
+        return self.sprite != CLEAR
+
+    @cached_property
+    def cells(self) -> int:
+        return int(np.count_nonzero(self.mask))
+
+    @property
+    def height(self) -> int:
+        return self.sprite.shape[0]
+
+    @property
+    def width(self) -> int:
+        return self.sprite.shape[1]
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """int[10]: how many cells have each colour."""
+        return np.bincount(self.sprite[self.mask], minlength=10)
+
+    @property
+    def colour(self) -> int:
+        """Its commonest colour."""
+        return int(self.counts.argmax())
+
+    @property
+    def accent(self) -> int | None:
+        """The rarer one of exactly two colours; None if it has not two, or as much of both."""
+        used = np.flatnonzero(self.counts)
+        if len(used) != 2 or self.counts[used[0]] == self.counts[used[1]]:
+            return None
+        return int(used[self.counts[used].argmin()])
+
+    @cached_property
+    def holes(self) -> np.ndarray:
+        """bool[height, width]: see-through cells that it encloses."""
+        if self.mask.all() or min(self.mask.shape) < 3:
+            return np.zeros(self.mask.shape, bool)
+        return shapes.enclosed(self.mask)
+
+    @property
+    def hole_count(self) -> int:
+        return len(shapes.components(self.holes)) if self.holes.any() else 0
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        return self.row + (self.height - 1) / 2, self.column + (self.width - 1) / 2
+
+    def with_colour(self, colour: int) -> Thing:
+        return replace(self, sprite=np.where(self.mask, np.int8(colour), np.int8(CLEAR)))
+
+    def with_sprite(self, sprite: np.ndarray) -> Thing:
+        return replace(self, sprite=np.asarray(sprite, np.int8))
+
+    def moved(self, rows: int, columns: int) -> Thing:
+        return replace(self, row=self.row + rows, column=self.column + columns)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Things on a ground.
+
+    Attributes:
+      ground: int8[height, width]: what is seen where no thing is: noise, key cells and lines belong to it.
+      things: none touches another.
+      ground_colour: the commonest colour of the ground.
+      key: the colour of the key cell or key line in the ground; None without one.
+      key_spot: row and column of the key cell, or None.
+    """
+
+    ground: np.ndarray
+    things: list[Thing]
+    ground_colour: int = 0
+    key: int | None = None
+    key_spot: tuple[int, int] | None = None
+
+    def painted(self, things: Sequence[Thing] | None = None) -> np.ndarray | None:
+        """The grid, with these things instead of its own; None where things would overlap or leave the grid,
+        or where extras of different colours would overlap (which one lies on top would be arbitrary)."""
+        over = np.full_like(self.ground, CLEAR)
+        under = None
+        height, width = self.ground.shape
+        for thing in self.things if things is None else things:
+            row, column, sprite, canvas = thing.row, thing.column, thing.sprite, over
+            if thing.extra:
+                top, left = max(0, -row), max(0, -column)
+                sprite = sprite[top : max(top, height - row), left : max(left, width - column)]
+                row, column = row + top, column + left
+                if sprite.size == 0:
+                    continue
+                if under is None:
+                    under = np.full_like(self.ground, CLEAR)
+                canvas = under
+            elif row < 0 or column < 0 or row + sprite.shape[0] > height or column + sprite.shape[1] > width:
+                return None
+            view = canvas[row : row + sprite.shape[0], column : column + sprite.shape[1]]
+            shown = sprite != CLEAR
+            clash = shown & (view != CLEAR)
+            if clash.any() and not (thing.extra and (view[clash] == sprite[clash]).all()):
+                return None
+            view[shown] = sprite[shown]
+        out = self.ground if under is None else np.where(under != CLEAR, under, self.ground)
+        return np.where(over != CLEAR, over, out)
+
+
+class Palette:
+    """Hands out the colours of one rule, each once; some of the rest are the colours without a role.
+
+    Attributes:
+      grounds: colours of the ground, of which each pair draws one.
+      wants: what else the look of the rule must have: "accents" (things of two colours), "holes", "bulk" (inner cells),
+        "twins" (things of one shape).
+    """
+
+    def __init__(self, rng: np.random.Generator):
+        self.wants: set[str] = set()
+        first = shapes.ground_colour(rng)
+        self._left = shapes.colours(rng, 10, avoid=(first,))
+        self._taken: list[int] = []
+        # One rule in ten has a ground that changes from pair to pair.
+        self.grounds = [first] if rng.random() < 0.9 else [first, *self._left[:2]]
+        self._left = [c for c in self._left if c not in self.grounds]
+
+    def take(self, count: int = 1) -> list[int]:
+        """Different colours that have a meaning in the rule; once few are left, some have two meanings."""
+        fresh = self._left[: max(0, min(count, len(self._left) - 3))]
+        self._left = self._left[len(fresh) :]
+        self._taken += fresh
+        return [*fresh, *self._taken[: count - len(fresh)]]
+
+    def one(self) -> int:
+        return self.take()[0]
+
+    @property
+    def used(self) -> int:
+        """How many colours have been taken."""
+        return len(self._taken)
+
+    def return_to(self, used: int) -> None:
+        """Takes back all colours but the first `used` that were taken."""
+        self._left = self._taken[used:] + self._left
+        self._taken = self._taken[:used]
+
+    def spare(self) -> int | None:
+        """A colour that has no meaning yet, or None once few are left."""
+        return self.take()[0] if len(self._left) > 3 else None
+
+    def rest(self, count: int) -> list[int]:
+        """Up to `count` colours without a role; they are not used up."""
+        return self._left[: max(1, count)]
+
+
+_MAKERS: tuple[tuple[shapes.Maker, float], ...] = (
+    (shapes.any_blob, 4),
+    (shapes.any_rectangle, 2),
+    (shapes.any_square, 1),
+    (shapes.any_frame, 1),
+    (shapes.any_line, 1),
+    (shapes.any_symmetric, 2),
+    (shapes.any_holed, 1),
+    (shapes.any_figure, 1),
+)
+_MAKER_SHARE = np.array([share for _, share in _MAKERS]) / sum(share for _, share in _MAKERS)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the scenes of one rule look; drawn by `draw_look`.
+
+    Attributes:
+      makers: of the shapes of things.
+      palette: colours of things: one draws the same for all, many draw one for each.
+      grounds: colours of the ground, of which each pair draws one.
+      dress: "plain" things have one colour, "mixed" a colour for every cell of two, "core" an accent on some cells,
+        "halves" two colours side by side.
+      same_in_pair: all things of a pair have one colour.
+      noise: the colour of single cells strewn over the ground, or None.
+      striped: the colour of every second row of the ground, or None.
+      square: grids are square.
+      most: things in a scene.
+      gap: free cells between things, at least.
+      largest: sides of things are at most this.
+    """
+
+    makers: list[shapes.Maker]
+    palette: list[int]
+    grounds: list[int]
+    dress: str = "plain"
+    same_in_pair: bool = False
+    noise: int | None = None
+    square: bool = False
+    most: int = 6
+    gap: int = 1
+    striped: int | None = None
+    largest: int = 8
+
+    def mask(self, rng: np.random.Generator, bound: int) -> np.ndarray:
+        return self.makers[int(rng.random() * len(self.makers))](rng, bound)
+
+    def colours(self, rng: np.random.Generator, count: int) -> list[int]:
+        """Of `count` things."""
+        picks = rng.integers(len(self.palette), size=count).tolist()
+        return [self.palette[picks[0] if self.same_in_pair else p] for p in picks]
+
+    def sprite(self, rng: np.random.Generator, mask: np.ndarray, colour: int) -> np.ndarray:
+        """int8[height, width]: a shape in its dress."""
+        sprite = np.where(mask, np.int8(colour), np.int8(CLEAR))
+        if self.dress == "plain" or np.count_nonzero(mask) < 3 or len(self.palette) < 2:
+            return sprite
+        second = next(c for c in self.palette if c != colour)
+        if self.dress == "core":
+            spots = np.flatnonzero(mask)
+            few = int(rng.integers(1, max(2, len(spots) // 3 + 1)))
+            sprite.flat[rng.permutation(spots)[: min(few, (len(spots) - 1) // 2)]] = second
+        elif self.dress == "halves":
+            part = sprite[: mask.shape[0] // 2] if mask.shape[0] > 1 else sprite[:, : mask.shape[1] // 2]
+            part[part != CLEAR] = second
+        else:
+            sprite[mask & (rng.random(mask.shape) < 0.5)] = second
+        return sprite
+
+    def sprites(self, rng: np.random.Generator, masks: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [self.sprite(rng, m, c) for m, c in zip(masks, self.colours(rng, len(masks)), strict=True)]
+
+
+def _always(mask: np.ndarray) -> shapes.Maker:
+    return lambda rng, bound: mask
+
+
+def draw_look(rng: np.random.Generator, palette: Palette, plain: bool = False) -> Look:
+    """A look whose colours have no role in the rule yet; `plain` for rules in which a thing has just one colour."""
+    picked = rng.choice(len(_MAKERS), size=int(rng.integers(1, 5)), replace=False, p=_MAKER_SHARE)
+    makers = [_MAKERS[i][0] for i in picked]
+    if "holes" in palette.wants:
+        makers = [*makers[:2], shapes.any_holed, shapes.any_frame]
+    elif "bulk" in palette.wants:
+        makers = [*makers[:1], shapes.any_square, shapes.any_rectangle, shapes.any_square]
+    if "twins" in palette.wants or rng.random() < 0.06:
+        makers = [_always(makers[i % len(makers)](rng, 3)) for i in range(3)]
+    noise = palette.spare() if rng.random() < 0.08 else None
+    striped = palette.spare() if rng.random() < 0.04 else None
+    count = int(rng.choice([1, 2, 3, 4, 8], p=[0.25, 0.15, 0.2, 0.2, 0.2]))
+    share = [0.04, 0.66, 0.1, 0.2] if "accents" in palette.wants else [0.76, 0.1, 0.06, 0.08]
+    dress = str(rng.choice(["plain", "core", "halves", "mixed"], p=share))
+    return Look(
+        makers=makers,
+        palette=palette.rest(count if plain or dress == "plain" else max(2, count)),
+        grounds=palette.grounds,
+        dress="plain" if plain else dress,
+        same_in_pair=bool(rng.random() < 0.2),
+        noise=noise,
+        striped=striped,
+        square=bool(rng.random() < 0.5),
+        most=int(rng.integers(3, 9)),
+        largest=3 if rng.random() < 0.25 else 8,
+        gap=2 if rng.random() < 0.15 else 1,
+    )
+
+
+def extent(rng: np.random.Generator, size: float, square: bool, least: int = 5, most: int = 30) -> tuple[int, int]:
+    """Height and width of a grid."""
+    height = side(rng, size, least, most)
+    if square:
+        return height, height
+    return height, min(most, max(least, height + int(rng.integers(-4, 5))))
+
+
+def bound_of(rng: np.random.Generator, look: Look, height: int, width: int) -> int:
+    """How large the things of one scene may be so that some fit next to each other."""
+    least = min(height, width)
+    lowest = 2 if least < 8 or look.largest < 4 else 3
+    return int(rng.integers(lowest, int(np.clip(0.45 * least, 2, look.largest)) + 1))
+
+
+def empty_ground(rng: np.random.Generator, look: Look, height: int, width: int) -> tuple[np.ndarray, int]:
+    """A ground in this look and its colour."""
+    colour = look.grounds[int(rng.integers(len(look.grounds)))]
+    ground = np.full((height, width), colour, np.int8)
+    if look.striped is not None:
+        ground[1::2] = look.striped
+    if look.noise is not None:
+        ground[rng.random(ground.shape) < 0.06] = look.noise
+    return ground, colour
+
+
+def lay_out(
+    rng: np.random.Generator,
+    look: Look,
+    sprites: Sequence[np.ndarray],
+    height: int,
+    width: int,
+    places: Sequence[shapes.Place] | None = None,
+    space: shapes.Space | None = None,
+) -> Scene:
+    """A scene of such things as fit, in random places."""
+    ground, colour = empty_ground(rng, look, height, width)
+    space = shapes.Space(height, width, look.gap) if space is None else space
+    things = []
+    for i, sprite in enumerate(sprites):
+        spot = space.place(rng, *sprite.shape, where=places[i] if places else "anywhere")
+        if spot is not None:
+            things.append(Thing(*spot, sprite))
+    return Scene(ground, things, colour)
+
+
+def solid(mask: np.ndarray, colour: int) -> np.ndarray:
+    """int8[height, width]: a sprite of one colour."""
+    return np.where(mask, np.int8(colour), np.int8(CLEAR))
+
+
+def pair_of(scene: Scene, answer: np.ndarray | None) -> Pair | None:
+    """A scene and what becomes of it, if that is a change and a legal grid."""
+    question = scene.painted()
+    if question is None or answer is None or max(answer.shape) > MAX_SIDE or np.array_equal(question, answer):
+        return None
+    return question, np.ascontiguousarray(answer, np.int8)
