@@ -171,7 +171,11 @@ def make_plan(
     slots = adapt_slots or (lambda _: int(config.adapt.slots))
     parts = _cut([(length, 1, job) for length, job in by_length], lambda n: shards * slots(n), config.lengths)
     early = config.adapt.stop_loss is not None or config.adapt.stop_demo
-    pools = tuple(Pool(length, size, tuple(items)) for length, size, items in _merge(parts, early))
+    # Slots that no job would ever enter are left out: they would be computed all the same.
+    pools = tuple(
+        Pool(length, min(size, shards * -(-len(items) // shards)), tuple(items))
+        for length, size, items in _merge(parts, early)
+    )
 
     groups: list[Group] = []
     size = decode_slots or (lambda _: int(config.decode.slots))
