@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
+from ttt_jax.train.invented.masks import flooded, labelled, outside
 from ttt_jax.train.invented.movement import (
     FAMILIES,
     completing,
@@ -14,13 +15,13 @@ from ttt_jax.train.invented.movement import (
     growth,
     lines,
     mazes,
-    rays,
     rooms,
     signals,
     sliding,
     strips,
 )
-from ttt_jax.train.invented.movement.ground import _direction_by_key, _ink_by_key, flooded, labelled, outside
+from ttt_jax.train.invented.movement.ground import walk
+from ttt_jax.train.invented.movement.guises import _direction_by_key, _ink_by_key
 from ttt_jax.train.invented.rule import Family, Pair
 
 KINDS = list(dict.fromkeys(f.__name__ for f in FAMILIES))
@@ -132,7 +133,9 @@ def test_sources_colour_what_a_slow_flood_reaches():
             if np.array_equal(grown, reached):
                 break
             reached = grown
-        assert np.array_equal(flooded(free, [seed]), reached)  # type: ignore[list-item]
+        seeds = np.zeros_like(free)
+        seeds[seed] = True
+        assert np.array_equal(flooded(free, seeds), reached)
 
 
 def test_closed_ground_is_ground_that_no_border_cell_reaches():
@@ -180,8 +183,8 @@ def test_spirals_are_one_line_that_starts_where_it_was_shown():
 def test_walk_stops_before_the_first_cell_that_is_not_empty():
     grid = np.zeros((4, 6), np.int8)
     grid[1, 4] = 3
-    assert rays.walk(grid, (1, 0), (0, 1)) == ([(1, 1), (1, 2), (1, 3)], (1, 4))
-    assert rays.walk(grid, (3, 5), (-1, -1)) == ([(2, 4), (1, 3), (0, 2)], None)
+    assert walk(grid, (1, 0), (0, 1)) == ([(1, 1), (1, 2), (1, 3)], (1, 4))
+    assert walk(grid, (3, 5), (-1, -1)) == ([(2, 4), (1, 3), (0, 2)], None)
 
 
 def test_strips_read_every_row_by_itself():

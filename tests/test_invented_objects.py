@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ttt_jax.train.invented import objects
+from ttt_jax.train.invented.masks import components
 from ttt_jax.train.invented.objects import accounts, crops, pointed, relations, selectors, shapes
 from ttt_jax.train.invented.objects.scenes import CLEAR, Palette, Scene, Thing
 from ttt_jax.train.invented.objects.selector import Selector
@@ -18,7 +19,7 @@ def draw(sample, rng, count, size=0.5):
 
 def found_things(grid, ground):
     """Connected parts of one colour other than the ground's, found in the grid itself."""
-    return [part for c in np.unique(grid) if c != ground for part in shapes.components(grid == c, diagonal=True)]
+    return [part for c in np.unique(grid) if c != ground for part in components(grid == c, diagonal=True)]
 
 
 @pytest.mark.parametrize("family", KINDS, ids=lambda f: f.__name__)
@@ -82,7 +83,7 @@ def test_the_extreme_thing_is_the_one_found_in_the_grid(sign):
 
 def fallen(question, ground, direction):
     """Every thing pushed one cell at a time until none can move."""
-    things = shapes.components(question != ground, diagonal=True)
+    things = components(question != ground, diagonal=True)
     colours = [np.where(t, question, 0) for t in things]
     moved = True
     while moved:
@@ -131,7 +132,7 @@ def test_a_chart_has_a_bar_of_each_colour_as_long_as_it_has_things_or_cells():
             colours = [c for c in np.unique(answer) if c != ground]
             bars = {int(c): int(np.count_nonzero(answer == c)) for c in colours}
             cells = {c: int(np.count_nonzero(question == c)) for c in bars}
-            things = {c: len(shapes.components(question == c, diagonal=True)) for c in bars}
+            things = {c: len(components(question == c, diagonal=True)) for c in bars}
             assert bars in (cells, things)
             checked += 1
     assert checked > 20

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ttt_jax.train.invented.movement.completing import COMPLETING
 from ttt_jax.train.invented.movement.falling import FALLING
 from ttt_jax.train.invented.movement.filling import FILLING
-from ttt_jax.train.invented.movement.ground import guised
 from ttt_jax.train.invented.movement.growth import GROWTH
+from ttt_jax.train.invented.movement.guises import guised
 from ttt_jax.train.invented.movement.launches import LAUNCHES
 from ttt_jax.train.invented.movement.lines import LINES
 from ttt_jax.train.invented.movement.machines import MACHINES

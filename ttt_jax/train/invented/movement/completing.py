@@ -6,20 +6,22 @@ import itertools
 
 import numpy as np
 
-from ttt_jax.train.invented.movement.ground import amount, blank, boxes, palette, pick, scatter
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler, side
+from ttt_jax.train.invented.draws import amount, draw_colours, pick, side
+from ttt_jax.train.invented.movement.ground import blank
+from ttt_jax.train.invented.placing import boxes, scatter
+from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
 
-def _outlines(rng: np.random.Generator) -> PairSampler:
+def _outlines(rng: Rng) -> PairSampler:
     """Outlines with missing cells are closed, in their colour or another; or broken ones are told from whole ones."""
-    ink, mend, other, *tints = palette(rng, 6)
+    ink, mend, other, *tints = draw_colours(rng, 6)
     fate = pick(rng, ("mend", "mend", "mend", "own", "recolour", "erase", "whole", "inside"))
     varied = rng.random() < 0.5
     most = int(rng.integers(2, 6))
     kept = fate in ("recolour", "erase", "whole")
     solid = rng.random() < 0.3 and not kept
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 6)
         placed = boxes(rng, grid.shape, amount(rng, size, 2 if kept else 1, 5), 3, 5 + round(5 * size), 1)
         out = grid.copy()
@@ -55,9 +57,9 @@ def _outlines(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _figures(rng: np.random.Generator) -> PairSampler:
+def _figures(rng: Rng) -> PairSampler:
     """The same symmetric figure stands in many places, cells missing here and there: they are added or marked."""
-    ink, mend, centre, *tints = palette(rng, 6)
+    ink, mend, centre, *tints = draw_colours(rng, 6)
     radius = pick(rng, (1, 1, 2))
     n = 2 * radius + 1
     ys, xs = np.abs(np.arange(n) - radius)[:, None], np.abs(np.arange(n) - radius)[None]
@@ -78,7 +80,7 @@ def _figures(rng: np.random.Generator) -> PairSampler:
     lost = int(rng.integers(1, max(2, int(form.sum()) // 2)))
     fate = pick(rng, ("add", "add", "add", "replace", "only whole"))
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 5 + radius)
         cells = scatter(rng, grid.shape, amount(rng, size, 1, 6) + (fate == "only whole"), 2 * radius, radius)
         out = grid.copy()
@@ -113,15 +115,15 @@ def _figures(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _lines(rng: np.random.Generator) -> PairSampler:
+def _lines(rng: Rng) -> PairSampler:
     """Full lines with gaps are made whole, rid of noise, or answered by their gaps."""
-    one, two, mend, noise = palette(rng, 4)
+    one, two, mend, noise = draw_colours(rng, 4)
     fate = pick(rng, ("whole", "whole", "mend", "mark", "clean"))
     across = rng.random() < 0.5
     share = float(rng.uniform(0.1, 0.35))
     slanted = rng.random() < 0.2
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         height, width = side(rng, size, 6, 30), side(rng, size, 6, 30)
         full = np.zeros((height, width), np.int8)
         rows = 1 + 2 * np.flatnonzero(rng.random((height - 1) // 2) < 0.3)
@@ -154,16 +156,16 @@ def _lines(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _layers(rng: np.random.Generator) -> PairSampler:
+def _layers(rng: Rng) -> PairSampler:
     """Rectangles lie over each other: the order is named or reversed, the front one taken off, the back completed."""
-    tints = palette(rng, 6)
+    tints = draw_colours(rng, 6)
     special = tints.pop()
     rule = pick(rng, ("front", "back", "swap", "lift", "order", "order", "overlap", "peel"))
     marked = rng.random() < 0.5
     upward = rng.random() < 0.5
     framed = rng.random() < 0.3
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 7)
         height, width = grid.shape
         count = 2 if rule in ("swap", "overlap", "front", "back") else int(rng.integers(2, 4))
@@ -215,14 +217,14 @@ def _layers(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _crossed_shapes(rng: np.random.Generator) -> PairSampler:
+def _crossed_shapes(rng: Rng) -> PairSampler:
     """Lines pass under or over solid blocks: the order is reversed, the covered part marked, the blocks cleaned."""
-    line, block, mark, other = palette(rng, 4)
+    line, block, mark, other = draw_colours(rng, 4)
     over = rng.random() < 0.5
     fate = pick(rng, ("turn", "mark", "clean", "blocks", "touched"))
     both = rng.random() < 0.4
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 7)
         height, width = grid.shape
         bodies = np.zeros(grid.shape, bool)

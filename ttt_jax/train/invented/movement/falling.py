@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from ttt_jax.train.invented.movement.ground import (
-    DIAGONAL,
-    ORTHOGONAL,
-    amount,
-    blank,
-    boxes,
-    palette,
-    pick,
-    place_blobs,
-    scatter,
-)
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler
-
-_STEPS = ORTHOGONAL + DIAGONAL
+from ttt_jax.train.invented.draws import amount, draw_colours, pick
+from ttt_jax.train.invented.masks import AROUND
+from ttt_jax.train.invented.movement.ground import blank, place_blobs
+from ttt_jax.train.invented.placing import boxes, scatter
+from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
 
-def _sand(rng: np.random.Generator) -> PairSampler:
+def _sand(rng: Rng) -> PairSampler:
     """Single cells fall to the left onto fixed cells; by colour some fall, some rise, some stay; trails may remain."""
-    fixed, trail, landed, *loose = palette(rng, 7)
+    fixed, trail, landed, *loose = draw_colours(rng, 7)
     kinds = int(rng.integers(1, 4))
     ways = [pick(rng, (-1, -1, -1, 1, 0)) for _ in range(kinds)]
     if not any(ways):
@@ -31,7 +22,7 @@ def _sand(rng: np.random.Generator) -> PairSampler:
     leaves = pick(rng, ("none", "none", "none", "trail"))
     lands = pick(rng, ("same", "same", "same", "landed", "vanish" if held else "same"))
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 4)
         height, width = grid.shape
         density = float(rng.uniform(0.15, 0.4))
@@ -67,16 +58,16 @@ def _sand(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _rigid(rng: np.random.Generator) -> PairSampler:
+def _rigid(rng: Rng) -> PairSampler:
     """Whole objects fall to the left until they hit the border, a wall or each other."""
-    wall, landed, _hit, *loose = palette(rng, 7)
+    wall, landed, *loose = draw_colours(rng, 6)
     floor = rng.random() < 0.4
     obstacles = rng.random() < 0.4
     still = loose.pop() if rng.random() < 0.3 else 0
     recolour = pick(rng, ("none", "none", "none", "moved", "resting"))
     solo = rng.random() < 0.4
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 6)
         _height, _width = grid.shape
         colours = loose[:1] if solo else loose
@@ -109,16 +100,16 @@ def _rigid(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _magnets(rng: np.random.Generator) -> PairSampler:
+def _magnets(rng: Rng) -> PairSampler:
     """Bars or blocks attract the cells of their colour: those fly to them straight; other colours stay or vanish."""
-    bars = palette(rng, 4)
+    bars = draw_colours(rng, 4)
     count = int(rng.integers(1, 4))
     others = pick(rng, ("vanish", "stay", "stay", "none"))
     trail = rng.random() < 0.2
     extra = pick(rng, [c for c in range(1, 10) if c not in bars])
     flip = rng.random() < 0.2
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 6)
         width = grid.shape[1]
         colours = [bars[k] for k in rng.permutation(4)[:count]]
@@ -171,18 +162,18 @@ def _magnets(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _steps(rng: np.random.Generator) -> PairSampler:
+def _steps(rng: Rng) -> PairSampler:
     """Objects move by steps that their colour tells, wrapping round or not, with a trail or leaving a copy."""
     kinds = int(rng.integers(1, 4))
-    *colours, trail, spare = palette(rng, kinds + 2)
-    steps = {c: pick(rng, _STEPS) for c in colours}
+    *colours, trail, spare = draw_colours(rng, kinds + 2)
+    steps = {c: pick(rng, AROUND) for c in colours}
     count = int(rng.integers(1, 4))
     leaves = pick(rng, ("none", "none", "none", "trail", "copy", "copies" if kinds == 1 else "far", "far"))
     wraps = rng.random() < 0.3
     cells = rng.random() < 0.4
     inert = rng.random() < 0.3
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 5)
         height, width = grid.shape
         tints = [*colours, spare] if inert else colours

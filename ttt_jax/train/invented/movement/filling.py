@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from ttt_jax.train.invented.movement.ground import (
-    DIAGONAL,
-    ORTHOGONAL,
-    amount,
-    bar,
-    blank,
-    boxes,
-    dilated,
-    flooded,
-    labelled,
-    outside,
-    palette,
-    pick,
-    scatter,
-)
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler
+from ttt_jax.train.invented.draws import amount, draw_colours, pick
+from ttt_jax.train.invented.masks import dilated, flooded, labelled, outside
+from ttt_jax.train.invented.movement.ground import bar, blank
+from ttt_jax.train.invented.placing import boxes, scatter
+from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
 
-def _enclosures(rng: np.random.Generator) -> PairSampler:
+def _enclosures(rng: Rng) -> PairSampler:
     """Outlines, some with gaps: that they are closed, how large they are or what is in them decides their filling."""
-    wall, fill, leak, *markers = palette(rng, 7)
+    wall, fill, leak, *markers = draw_colours(rng, 7)
     decides = pick(
         rng, ("closed", "closed", "leaks", "marker", "marker", "present", "largest", "square", "wall", "odd")
     )
@@ -35,7 +24,7 @@ def _enclosures(rng: np.random.Generator) -> PairSampler:
     noisy = rng.random() < 0.2
     needs_gaps = decides in ("closed", "leaks")
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 8)
         placed = boxes(rng, grid.shape, amount(rng, size, 2, 7), 3, 6 if size < 0.4 else 8, 1)
         if len(placed) < 2:
@@ -133,10 +122,10 @@ def _enclosures(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _spread(rng: np.random.Generator) -> PairSampler:
+def _spread(rng: Rng) -> PairSampler:
     """Colour runs from sources through the free cells between random walls, by sides or by corners as well; or the
     closed regions between the walls are coloured by their sizes."""
-    wall, *inks = palette(rng, 6)
+    wall, *inks = draw_colours(rng, 6)
     decides = pick(rng, ("source", "source", "source", "closed", "sizes", "dry", "border"))
     diagonal = rng.random() < 0.25
     density = float(rng.uniform(0.25, 0.5)) + (0.1 if diagonal else 0.0)
@@ -144,7 +133,7 @@ def _spread(rng: np.random.Generator) -> PairSampler:
     kinds = int(rng.integers(1, 3))
     limits = (1, int(rng.integers(2, 5)))
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 5)
         grid[rng.random(grid.shape) < density] = wall
         out = grid.copy()
@@ -198,9 +187,9 @@ def _spread(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _rings(rng: np.random.Generator) -> PairSampler:
+def _rings(rng: Rng) -> PairSampler:
     """Solid rectangles become rings: colours by depth, from a fixed list or from the marks in a corner."""
-    solid, *inks = palette(rng, 5)
+    solid, *inks = draw_colours(rng, 5)
     depth = int(rng.integers(1, 5))
     cycle = [solid, *inks][: depth + 1] if rng.random() < 0.5 else inks[:depth]
     repeat = rng.random() < 0.5
@@ -209,7 +198,7 @@ def _rings(rng: np.random.Generator) -> PairSampler:
     hollow = rng.random() < 0.25
     own = rng.random() < 0.3
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 6)
         placed = boxes(rng, grid.shape, amount(rng, size, 1, 5), 3, 5 + round(6 * size), 1)
         if whole:
@@ -232,19 +221,18 @@ def _rings(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _holes(rng: np.random.Generator) -> PairSampler:
+def _holes(rng: Rng) -> PairSampler:
     """Ragged outlines around hidden ground: inner ground, outer ground, or the shore between is coloured."""
-    wall, inner, outer, seed = palette(rng, 4)
+    wall, inner, outer, seed = draw_colours(rng, 4)
     rule = pick(rng, ("inner", "inner", "both", "outer", "shore", "seeded", "solid"))
     density = float(rng.uniform(0.45, 0.6))
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 6)
-        _height, _width = grid.shape
         core = np.zeros(grid.shape, bool)
         for t, left, h, w in boxes(rng, grid.shape, amount(rng, size, 1, 4), 2, 6, 3, 1):
             core[t : t + h, left : left + w] |= rng.random((h, w)) < density + 0.3
-        shell = dilated(core, ORTHOGONAL + DIAGONAL) & ~core
+        shell = dilated(core, diagonal=True) & ~core
         grid[shell] = wall
         for cell in scatter(rng, grid.shape, amount(rng, size, 0, 3), 1):
             if grid[cell] == wall:
@@ -266,9 +254,9 @@ def _holes(rng: np.random.Generator) -> PairSampler:
             out[(grid == wall) & ~dilated(closed)] = inner
         elif rule == "seeded":
             spots = np.argwhere(free)
-            cell = tuple(int(k) for k in spots[int(rng.integers(len(spots)))])
-            grid[cell] = seed
-            out = np.where(flooded(free, [cell]), np.int8(seed), grid)  # type: ignore[list-item]
+            row, column = spots[int(rng.integers(len(spots)))]
+            grid[row, column] = seed
+            out = np.where(flooded(free, grid == seed), np.int8(seed), grid)
         return grid, out
 
     return sample

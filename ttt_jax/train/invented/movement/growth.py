@@ -4,30 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from ttt_jax.train.invented.movement.ground import (
-    DIAGONAL,
-    ORTHOGONAL,
-    amount,
-    blank,
-    boxes,
-    dilated,
-    inside,
-    labelled,
-    neighbours,
-    palette,
-    pick,
-    place_blobs,
-    scatter,
-)
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler, side
+from ttt_jax.train.invented.draws import amount, draw_colours, pick, side
+from ttt_jax.train.invented.masks import AROUND, DIAGONAL, ORTHOGONAL, dilated, flooded, inside, neighbours
+from ttt_jax.train.invented.movement.ground import blank, place_blobs
+from ttt_jax.train.invented.placing import boxes, scatter
+from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
-ALL = ORTHOGONAL + DIAGONAL
 _REACHES = (
     ORTHOGONAL,
     ORTHOGONAL,
     DIAGONAL,
-    ALL,
-    ALL,
+    AROUND,
+    AROUND,
     ((0, 1), (0, -1)),
     ((-1, -1), (-1, 1)),
     ((0, 1),),
@@ -36,9 +24,9 @@ _REACHES = (
 )
 
 
-def _automaton(rng: np.random.Generator) -> PairSampler:
+def _automaton(rng: Rng) -> PairSampler:
     """Ground with so many neighbours of a colour becomes another, once or several times, around walls or not."""
-    seed, grown, wall, other = palette(rng, 4)
+    seed, grown, wall, other = draw_colours(rng, 4)
     reach = pick(rng, _REACHES)
     least = 1 if len(reach) < 3 else pick(rng, (1, 1, 1, 2, 2, 3))
     exact = rng.random() < 0.3
@@ -51,7 +39,7 @@ def _automaton(rng: np.random.Generator) -> PairSampler:
     dies = rng.random() < 0.15
     density = pick(rng, (0.0, 0.0, 0.12)) if least == 1 else float(rng.uniform(0.25, 0.45))
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 5)
         if density:
             grid[rng.random(grid.shape) < density] = seed
@@ -81,9 +69,9 @@ def _automaton(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _territories(rng: np.random.Generator) -> PairSampler:
+def _territories(rng: Rng) -> PairSampler:
     """Every cell belongs to the nearest seed; ties stay empty. Or rings around the seeds, by distance."""
-    *inks, edge, wall = palette(rng, 6)
+    *inks, edge, wall = draw_colours(rng, 6)
     metric = pick(rng, ("steps", "king", "rows"))
     rule = pick(rng, ("areas", "areas", "borders", "rings", "rings", "parity", "within"))
     radius = int(rng.integers(2, 5))
@@ -91,7 +79,7 @@ def _territories(rng: np.random.Generator) -> PairSampler:
     if len(set(ring)) == 1:
         ring[-1] = edge
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 5)
         height, width = grid.shape
         cells = scatter(rng, grid.shape, amount(rng, size, 1 if rule in ("rings", "parity", "within") else 2, 5), 2)
@@ -126,16 +114,16 @@ def _territories(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _elementary(rng: np.random.Generator) -> PairSampler:
+def _elementary(rng: Rng) -> PairSampler:
     """The first row is given, every next row follows from the one before it by one fixed rule of three neighbours."""
-    ink, other = palette(rng, 2)
+    ink, other = draw_colours(rng, 2)
     number = pick(rng, (90, 90, 18, 22, 50, 54, 60, 102, 110, 126, 150, 250, 254, 30, 94, 182))
     table = np.array([(number >> k) & 1 for k in range(8)], bool)
     sparse = rng.random() < 0.5
     alternate = rng.random() < 0.25
     wraps = rng.random() < 0.2
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         height, width = side(rng, size, 4, 26), side(rng, size, 5, 30)
         row = np.zeros(width, bool)
         if sparse:
@@ -154,16 +142,16 @@ def _elementary(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _contact(rng: np.random.Generator) -> PairSampler:
+def _contact(rng: Rng) -> PairSampler:
     """What touches a colour, as a cell or as a whole object, changes; the touching cells change or vanish as well."""
-    plain, carrier, changed, spare = palette(rng, 4)
+    plain, carrier, changed, spare = draw_colours(rng, 4)
     whole = rng.random() < 0.6
     diagonal = rng.random() < 0.4
     fate = pick(rng, ("change", "change", "erase", "keep", "untouched", "swap", "spread"))
     carrier_gone = rng.random() < 0.3
     noise = rng.random() < 0.5
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 5)
         if noise:
             grid[rng.random(grid.shape) < float(rng.uniform(0.25, 0.5))] = plain
@@ -181,13 +169,9 @@ def _contact(rng: np.random.Generator) -> PairSampler:
                     if inside(grid, *near):
                         grid[near] = carrier
         bodies, carriers = grid == plain, grid == carrier
-        touched = bodies & (neighbours(carriers, ALL if diagonal else ORTHOGONAL) > 0)
+        touched = bodies & dilated(carriers, diagonal)
         if whole:
-            labels, _ = labelled(bodies, diagonal)
-            hit = np.zeros(256, bool)
-            hit[labels[touched]] = True
-            hit[0] = False
-            touched = hit[labels]
+            touched = flooded(bodies, touched, diagonal)
         if not touched.any() or not (bodies & ~touched).any():
             return None
         out = grid.copy()
@@ -208,16 +192,16 @@ def _contact(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _anatomy(rng: np.random.Generator) -> PairSampler:
+def _anatomy(rng: Rng) -> PairSampler:
     """Cells of objects by how many of their neighbours belong to the object: inner cells, edges, ends, corners."""
-    body, first, second, *tints = palette(rng, 6)
-    reach = pick(rng, (ORTHOGONAL, ORTHOGONAL, ALL, DIAGONAL))
+    body, first, second, *tints = draw_colours(rng, 6)
+    reach = pick(rng, (ORTHOGONAL, ORTHOGONAL, AROUND, DIAGONAL))
     rule = pick(rng, ("inner", "edge", "both", "count", "halo", "halo", "peel", "close", "lonely"))
     number = pick(rng, (1, 2, 3) if len(reach) == 4 else (3, 5, 7))
     own = rng.random() < 0.4
     solid = rng.random() < 0.4
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 5)
         if rule in ("lonely", "close"):
             grid[rng.random(grid.shape) < (0.25 if rule == "lonely" else 0.6)] = body
@@ -239,7 +223,7 @@ def _anatomy(rng: np.random.Generator) -> PairSampler:
         if rule == "count":
             out[mask & (count == number)] = first
         elif rule == "halo":
-            out[dilated(mask, reach) & ~mask] = first
+            out[~mask & (count > 0)] = first
         elif rule == "peel":
             out[mask & ~full] = 0
             if not out.any():

@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from ttt_jax.train.invented.movement.ground import (
-    DIAGONAL,
-    ORTHOGONAL,
-    Cell,
-    amount,
-    blank,
-    boxes,
-    inside,
-    palette,
-    pick,
-    scatter,
-)
-from ttt_jax.train.invented.movement.rays import walk
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler
+from ttt_jax.train.invented.draws import amount, draw_colours, pick
+from ttt_jax.train.invented.masks import DIAGONAL, ORTHOGONAL, Cell, inside
+from ttt_jax.train.invented.movement.ground import blank, walk
+from ttt_jax.train.invented.placing import boxes, scatter
+from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
 
-def _launched(rng: np.random.Generator) -> PairSampler:
+def _launched(rng: Rng) -> PairSampler:
     """Blocks with a coloured side: they move off to that side (or away from it) until something stops them."""
-    body, nose, wall, trail, crash = palette(rng, 5)
+    body, nose, wall, trail, crash = draw_colours(rng, 5)
     backwards = rng.random() < 0.3
     leaves = pick(rng, ("none", "none", "trail", "copy"))
     hits = pick(rng, ("stop", "stop", "crash", "gone"))
     span = int(rng.integers(1, 4))
     walled = rng.random() < 0.7 or hits != "stop"
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 7)
         height, width = grid.shape
         movers = []
@@ -89,16 +80,16 @@ def _launched(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _fuelled(rng: np.random.Generator) -> PairSampler:
+def _fuelled(rng: Rng) -> PairSampler:
     """Bars lengthen to the right by as many cells as they have, as marks beside them count, or by a fixed number."""
-    body, head, ink, mark = palette(rng, 4)
+    body, head, ink, mark = draw_colours(rng, 4)
     rule = pick(rng, ("same", "double", "fixed", "until", "marks", "mirror"))
     number = int(rng.integers(2, 5))
     headed = rng.random() < 0.5
     varied = rng.random() < 0.4
     own = rng.random() < 0.4
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 6)
         height, width = grid.shape
         out = grid.copy()
@@ -140,15 +131,15 @@ def _fuelled(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _billiards(rng: np.random.Generator) -> PairSampler:
+def _billiards(rng: Rng) -> PairSampler:
     """A ball starts on a diagonal that two cells show; borders and walls reflect it a given number of times."""
-    ball, second, wall, ink, last = palette(rng, 5)
+    ball, second, wall, ink, last = draw_colours(rng, 5)
     bounces = int(rng.integers(1, 4))
     marked = rng.random() < 0.3
     ended = rng.random() < 0.4
     walled = rng.random() < 0.4
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 6)
         height, width = grid.shape
         if walled:
@@ -189,15 +180,15 @@ def _billiards(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _bridges(rng: np.random.Generator) -> PairSampler:
+def _bridges(rng: Rng) -> PairSampler:
     """Blocks that face each other are joined by bridges as broad as they overlap, or only where colours agree."""
-    body, ink, *tints = palette(rng, 6)
+    body, ink, *tints = draw_colours(rng, 6)
     broad = pick(rng, ("full", "full", "inner", "edge"))
     agree = rng.random() < 0.4
     both = rng.random() < 0.4
     near = int(rng.integers(3, 6)) if rng.random() < 0.3 else 99
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 8)
         placed = boxes(rng, grid.shape, amount(rng, size, 2, 6), 2 if broad == "full" else 3, 5, 2)
         if len(placed) < 2:

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from ttt_jax.train.invented.movement.ground import (
-    ORTHOGONAL,
-    Cell,
-    amount,
-    blank,
-    boxes,
-    inside,
-    palette,
-    pick,
-    scatter,
-)
-from ttt_jax.train.invented.movement.rays import walk
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler
+from ttt_jax.train.invented.draws import amount, draw_colours, pick
+from ttt_jax.train.invented.masks import ORTHOGONAL, Cell, inside
+from ttt_jax.train.invented.movement.ground import blank, walk
+from ttt_jax.train.invented.placing import boxes, scatter
+from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
 
-def _border_marks(rng: np.random.Generator) -> PairSampler:
+def _border_marks(rng: Rng) -> PairSampler:
     """Marks on the borders draw lines across; objects, crossings and line order decide what is seen."""
-    first, second, cross, block, painted = palette(rng, 5)
+    first, second, cross, block, painted = draw_colours(rng, 5)
     own = rng.random() < 0.6
     sides = pick(rng, ("left", "both", "both"))
     on_top = pick(rng, ("rows", "columns", "cross", "cross"))
@@ -29,7 +21,7 @@ def _border_marks(rng: np.random.Generator) -> PairSampler:
     summary = pick(rng, ("", "", "", "", "crossings", "points"))
     dotted = rng.random() < 0.15
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 5)
         height, width = grid.shape
         rows = 1 + 2 * np.flatnonzero(rng.random((height - 1) // 2) < 0.35)
@@ -86,9 +78,9 @@ def _border_marks(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _shadows(rng: np.random.Generator) -> PairSampler:
+def _shadows(rng: Rng) -> PairSampler:
     """Solid objects cast shadows to the left: to the border, as long as they are wide, or onto the next object."""
-    shade, *solid = palette(rng, 5)
+    shade, *solid = draw_colours(rng, 5)
     own = rng.random() < 0.3
     reach = pick(rng, ("border", "border", "width", "one", "slanted", "between"))
     edge = rng.random() < 0.25
@@ -96,7 +88,7 @@ def _shadows(rng: np.random.Generator) -> PairSampler:
     lit = rng.random() < 0.3
     plain = rng.random() < 0.4
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 6)
         placed = boxes(rng, grid.shape, amount(rng, size, 1, 6), 1 if reach != "width" else 2, 4, 1)
         if not placed:
@@ -131,7 +123,7 @@ def _shadows(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _pattern_lines(rng: np.random.Generator) -> PairSampler:
+def _pattern_lines(rng: Rng) -> PairSampler:
     """A line begun with a sequence of colours goes on in that way to the border, straight, as stairs or in zigzag."""
     form = pick(rng, ("straight", "stairs", "zigzag", "stairs", "diagonal"))
     run, rise = (int(n) for n in rng.integers(1, 4, 2))
@@ -160,7 +152,7 @@ def _pattern_lines(rng: np.random.Generator) -> PairSampler:
                 phase = (phase + 1) % (2 * rise)
         return cells
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 6)
         height, width = grid.shape
         starts = [(int(rng.integers(height)), 0)]
@@ -199,9 +191,9 @@ def _pattern_lines(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _spirals(rng: np.random.Generator) -> PairSampler:
+def _spirals(rng: Rng) -> PairSampler:
     """A spiral winds inwards from the corner, or outwards from a cell, with a gap between its arms."""
-    ray, other, centre = palette(rng, 3)
+    ray, other, centre = draw_colours(rng, 3)
     gap = int(rng.integers(1, 3))
     outwards = rng.random() < 0.5
     clockwise = 1 if rng.random() < 0.5 else -1
@@ -210,7 +202,7 @@ def _spirals(rng: np.random.Generator) -> PairSampler:
     alternate = rng.random() < 0.25
     shown = int(rng.integers(1, 4))
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 6 if not outwards else 7)
         if outwards:
             r, c = scatter(rng, grid.shape, 1, 0, 2)[0]

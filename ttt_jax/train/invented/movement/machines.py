@@ -7,29 +7,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ttt_jax.train.invented.movement.ground import (
-    DIAGONAL,
-    ORTHOGONAL,
-    amount,
-    blank,
-    boxes,
-    dilated,
-    flooded,
-    labelled,
-    neighbours,
-    outside,
-    palette,
-    pick,
-    place_blobs,
-    scatter,
-)
-from ttt_jax.train.invented.movement.rays import walk
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler
+from ttt_jax.train.invented.draws import amount, draw_colours, pick
+from ttt_jax.train.invented.masks import DIAGONAL, ORTHOGONAL, dilated, enclosed, flooded, labelled, neighbours
+from ttt_jax.train.invented.movement.ground import blank, place_blobs, walk
+from ttt_jax.train.invented.placing import boxes, scatter
+from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
 Step = Callable[[np.ndarray], np.ndarray]
 """Changes a grid; leaves it unchanged where it does not apply."""
 
-Maker = Callable[[np.random.Generator, int, int, int], Step]
+Maker = Callable[[Rng, int, int, int], Step]
 """Draws a step that starts from cells of a colour, heeds a second colour, and paints with a third."""
 
 _WAYS = (
@@ -44,7 +31,7 @@ _WAYS = (
 )
 
 
-def _shoot(rng: np.random.Generator, of: int, wall: int, ink: int) -> Step:
+def _shoot(rng: Rng, of: int, wall: int, ink: int) -> Step:
     ways = pick(rng, _WAYS)
     needs_wall = rng.random() < 0.25
 
@@ -62,7 +49,7 @@ def _shoot(rng: np.random.Generator, of: int, wall: int, ink: int) -> Step:
     return step
 
 
-def _thicken(rng: np.random.Generator, of: int, wall: int, ink: int) -> Step:
+def _thicken(rng: Rng, of: int, wall: int, ink: int) -> Step:
     ways = pick(rng, _WAYS[:4])
 
     def step(grid: np.ndarray) -> np.ndarray:
@@ -72,25 +59,24 @@ def _thicken(rng: np.random.Generator, of: int, wall: int, ink: int) -> Step:
     return step
 
 
-def _flood(rng: np.random.Generator, of: int, wall: int, ink: int) -> Step:
+def _flood(rng: Rng, of: int, wall: int, ink: int) -> Step:
     diagonal = rng.random() < 0.15
 
     def step(grid: np.ndarray) -> np.ndarray:
-        seeds = [(int(r), int(c)) for r, c in np.argwhere(grid == of)]
-        return np.where(flooded(grid == 0, seeds, diagonal) & (grid == 0), np.int8(ink), grid) if seeds else grid
-
-    return step
-
-
-def _enclose(rng: np.random.Generator, of: int, wall: int, ink: int) -> Step:
-    def step(grid: np.ndarray) -> np.ndarray:
         free = grid == 0
-        return np.where(free & ~outside(free), np.int8(ink), grid)
+        return np.where(flooded(free, grid == of, diagonal) & free, np.int8(ink), grid)
 
     return step
 
 
-def _fall(rng: np.random.Generator, of: int, wall: int, ink: int) -> Step:
+def _enclose(rng: Rng, of: int, wall: int, ink: int) -> Step:
+    def step(grid: np.ndarray) -> np.ndarray:
+        return np.where(enclosed(grid > 0), np.int8(ink), grid)
+
+    return step
+
+
+def _fall(rng: Rng, of: int, wall: int, ink: int) -> Step:
     reverse = rng.random() < 0.5
 
     def step(grid: np.ndarray) -> np.ndarray:
@@ -107,7 +93,7 @@ def _fall(rng: np.random.Generator, of: int, wall: int, ink: int) -> Step:
     return step
 
 
-def _join(rng: np.random.Generator, of: int, wall: int, ink: int) -> Step:
+def _join(rng: Rng, of: int, wall: int, ink: int) -> Step:
     both = rng.random() < 0.5
 
     def step(grid: np.ndarray) -> np.ndarray:
@@ -123,25 +109,21 @@ def _join(rng: np.random.Generator, of: int, wall: int, ink: int) -> Step:
     return step
 
 
-def _touching(rng: np.random.Generator, of: int, wall: int, ink: int) -> Step:
+def _touching(rng: Rng, of: int, wall: int, ink: int) -> Step:
     whole = rng.random() < 0.6
     gone = rng.random() < 0.2
 
     def step(grid: np.ndarray) -> np.ndarray:
         bodies = grid == wall
-        hit = bodies & (neighbours(grid == of, ORTHOGONAL) > 0)
-        if whole and hit.any():
-            labels, _ = labelled(bodies)
-            touched = np.zeros(256, bool)
-            touched[labels[hit]] = True
-            touched[0] = False
-            hit = touched[labels]
+        hit = bodies & dilated(grid == of)
+        if whole:
+            hit = flooded(bodies, hit)
         return np.where(hit, np.int8(0 if gone else ink), grid)
 
     return step
 
 
-def _repaint(rng: np.random.Generator, of: int, wall: int, ink: int) -> Step:
+def _repaint(rng: Rng, of: int, wall: int, ink: int) -> Step:
     erased = rng.random() < 0.5
 
     def step(grid: np.ndarray) -> np.ndarray:
@@ -150,20 +132,20 @@ def _repaint(rng: np.random.Generator, of: int, wall: int, ink: int) -> Step:
     return step
 
 
-def _edge(rng: np.random.Generator, of: int, wall: int, ink: int) -> Step:
+def _edge(rng: Rng, of: int, wall: int, ink: int) -> Step:
     outer = rng.random() < 0.5
 
     def step(grid: np.ndarray) -> np.ndarray:
         bodies = grid == wall
-        rim = bodies & (neighbours(bodies, ORTHOGONAL) < 4)
+        rim = bodies & (neighbours(bodies) < 4)
         if outer:
-            rim = dilated(bodies, ORTHOGONAL + DIAGONAL) & (grid == 0)
+            rim = dilated(bodies, diagonal=True) & (grid == 0)
         return np.where(rim, np.int8(ink), grid)
 
     return step
 
 
-def _sized(rng: np.random.Generator, of: int, wall: int, ink: int) -> Step:
+def _sized(rng: Rng, of: int, wall: int, ink: int) -> Step:
     largest = rng.random() < 0.5
 
     def step(grid: np.ndarray) -> np.ndarray:
@@ -183,9 +165,9 @@ _FIRST: tuple[Maker, ...] = (_shoot, _shoot, _thicken, _flood, _enclose, _fall, 
 _THEN: tuple[Maker, ...] = (_shoot, _thicken, _flood, _enclose, _fall, _join, _touching, _repaint, _edge)
 
 
-def _machine(rng: np.random.Generator) -> PairSampler:
+def _machine(rng: Rng) -> PairSampler:
     """Marks, blocks and frames, and two or three steps: a later one may start from what an earlier one painted."""
-    mark, wall, first, second, third, idle = palette(rng, 6)
+    mark, wall, first, second, third, idle = draw_colours(rng, 6)
     steps = [pick(rng, _FIRST)(rng, mark, wall, first)]
     steps.append(pick(rng, _THEN)(rng, pick(rng, (first, first, mark)), wall, second))
     if rng.random() < 0.25:
@@ -194,7 +176,7 @@ def _machine(rng: np.random.Generator) -> PairSampler:
     distracted = rng.random() < 0.2
     merged = rng.random() < 0.4  # the second step paints in the first one's colour
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 6)
         number = amount(rng, size, 1, 6)
         if scene == "cells":

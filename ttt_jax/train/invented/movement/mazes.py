@@ -6,21 +6,14 @@ import itertools
 
 import numpy as np
 
-from ttt_jax.train.invented.movement.ground import (
-    ORTHOGONAL,
-    Cell,
-    amount,
-    blank,
-    boxes,
-    inside,
-    neighbours,
-    palette,
-    pick,
-)
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler
+from ttt_jax.train.invented.draws import amount, draw_colours, pick
+from ttt_jax.train.invented.masks import ORTHOGONAL, Cell, inside, neighbours
+from ttt_jax.train.invented.movement.ground import blank
+from ttt_jax.train.invented.placing import boxes
+from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
 
-def _maze(rng: np.random.Generator, rows: int, columns: int) -> tuple[np.ndarray, dict[Cell, Cell]]:
+def _maze(rng: Rng, rows: int, columns: int) -> tuple[np.ndarray, dict[Cell, Cell]]:
     """A maze without cycles: free cells, bool[2 rows + 1, 2 columns + 1], and the parent of every cell but the root."""
     free = np.zeros((2 * rows + 1, 2 * columns + 1), bool)
     root = (int(rng.integers(rows)), int(rng.integers(columns)))
@@ -45,15 +38,15 @@ def _maze(rng: np.random.Generator, rows: int, columns: int) -> tuple[np.ndarray
     return free, parents
 
 
-def _mazes(rng: np.random.Generator) -> PairSampler:
+def _mazes(rng: Rng) -> PairSampler:
     """A maze: the way between two marks, the dead ends, the forks, or the way to the nearer end."""
-    wall, start, end, ink, fork = palette(rng, 5)
+    wall, start, end, ink, fork = draw_colours(rng, 5)
     rule = pick(rng, ("way", "way", "way", "ends", "forks", "parity", "straight", "pruned"))
     same = rng.random() < 0.4
     framed = rng.random() < 0.5
     dotted = rng.random() < 0.2
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         most = 2 + round(12 * size * 0.9)
         rows, columns = (int(n) for n in rng.integers(2, most + 1, 2))
         free, parents = _maze(rng, rows, columns)
@@ -107,7 +100,7 @@ def _mazes(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _snake_cells(rng: np.random.Generator, shape: tuple[int, ...], length: int) -> list[Cell]:
+def _snake_cells(rng: Rng, shape: tuple[int, ...], length: int) -> list[Cell]:
     """A path that never touches itself, up to `length` cells."""
     r, c = int(rng.integers(shape[0])), int(rng.integers(shape[1]))
     cells = [(r, c)]
@@ -132,15 +125,15 @@ def _snake_cells(rng: np.random.Generator, shape: tuple[int, ...], length: int) 
     return cells
 
 
-def _snakes(rng: np.random.Generator) -> PairSampler:
+def _snakes(rng: Rng) -> PairSampler:
     """A winding path from its head: coloured in turn, by its bends or ends, unrolled, counted, shifted or dyed."""
-    body, head, *inks = palette(rng, 6)
+    body, head, *inks = draw_colours(rng, 6)
     rule = pick(rng, ("cycle", "cycle", "bends", "ends", "unroll", "unroll", "count", "dye", "half", "flip", "shift"))
     period = int(rng.integers(2, 4))
     keep = rng.random() < 0.5
     shown = rng.random() < 0.3
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 5, 20)
         cells = _snake_cells(rng, grid.shape, 5 + int(rng.integers(0, 2 + round(30 * size))))
         if len(cells) < 5 or (rule in ("unroll", "count", "shift") and len(cells) > 30):
@@ -193,14 +186,14 @@ def _snakes(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _chains(rng: np.random.Generator) -> PairSampler:
+def _chains(rng: Rng) -> PairSampler:
     """Dominoes lie about: they are strung together so that touching halves agree, from the one with the head colour."""
-    head, *links = palette(rng, 8)
+    head, *links = draw_colours(rng, 8)
     thick = int(rng.integers(1, 3))
     merged = rng.random() < 0.4
     long = rng.random() < 0.3
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         count = amount(rng, size, 3, 6)
         colours = [head, *(links[k] for k in rng.permutation(7)[:count])]
         width = 3 if long else 2
@@ -228,14 +221,14 @@ def _chains(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _waterfall(rng: np.random.Generator) -> PairSampler:
+def _waterfall(rng: Rng) -> PairSampler:
     """Water runs to the right from the left border; at a wall it spreads along it and runs on past its ends."""
-    source, wall, water = palette(rng, 3)
+    source, wall, water = draw_colours(rng, 3)
     water = source if rng.random() < 0.5 else water
     sides = pick(rng, ((1,), (-1,), (1, -1)))
     wet = rng.random() < 0.2
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 6)
         height, width = grid.shape
         for t, left, h, _ in boxes(rng, (height, width - 2), amount(rng, size, 1, 8), 1, 4, 1, 1):

@@ -6,16 +6,11 @@ import itertools
 
 import numpy as np
 
-from ttt_jax.train.invented.movement.ground import (
-    Cell,
-    amount,
-    blank,
-    boxes,
-    palette,
-    pick,
-    scatter,
-)
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler, side
+from ttt_jax.train.invented.draws import amount, draw_colours, pick, side
+from ttt_jax.train.invented.masks import Cell
+from ttt_jax.train.invented.movement.ground import blank
+from ttt_jax.train.invented.placing import boxes, scatter
+from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
 
 def _between(a: Cell, b: Cell) -> list[Cell]:
@@ -27,9 +22,9 @@ def _between(a: Cell, b: Cell) -> list[Cell]:
     return [(r, a[1]) for r in range(a[0] + step, b[0], step)]
 
 
-def _in_line(rng: np.random.Generator) -> PairSampler:
+def _in_line(rng: Rng) -> PairSampler:
     """Cells of a kind that see each other along rows or columns are joined; or the middle between them is marked."""
-    ink, cross, middle, block, *points = palette(rng, 7)
+    ink, cross, middle, block, *points = draw_colours(rng, 7)
     one = rng.random() < 0.4
     directions = pick(rng, ("rows", "rows", "both", "both"))
     same = rng.random() < 0.6
@@ -39,7 +34,7 @@ def _in_line(rng: np.random.Generator) -> PairSampler:
     blocked = rng.random() < 0.3
     gone = rng.random() < 0.12
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 5)
         height, width = grid.shape
         tints = points[:1] if one else points
@@ -99,9 +94,9 @@ def _in_line(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _elbows(rng: np.random.Generator) -> PairSampler:
+def _elbows(rng: Rng) -> PairSampler:
     """From a cell of one colour to its partner, first along the row, then along the column; corners may be marked."""
-    start, end, ink, corner, block = palette(rng, 5)
+    start, end, ink, corner, block = draw_colours(rng, 5)
     own = pick(rng, ("ink", "start", "both"))
     marked = rng.random() < 0.3
     only_corner = rng.random() < 0.15
@@ -109,7 +104,7 @@ def _elbows(rng: np.random.Generator) -> PairSampler:
     border = rng.random() < 0.15
     distractors = rng.random() < 0.25
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 5)
         height, width = grid.shape
         pairs = 1 if both_ways or size < 0.5 else int(rng.integers(1, 3))
@@ -153,16 +148,16 @@ def _elbows(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _corners(rng: np.random.Generator) -> PairSampler:
+def _corners(rng: Rng) -> PairSampler:
     """Four (or two opposite) corner cells stand for a rectangle: it is drawn, filled, or its own corners completed."""
-    fill, edge, noise, *points = palette(rng, 6)
+    fill, edge, noise, *points = draw_colours(rng, 6)
     shown = pick(rng, (4, 4, 4, 3, 2))
     draws = pick(rng, ("fill", "edge", "both", "whole", "corner", "cross", "lines"))
     own = rng.random() < 0.4
     one = rng.random() < 0.5
     noisy = rng.random() < 0.25
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 6)
         placed = boxes(rng, grid.shape, amount(rng, size, 1, 4), 3, 5 + round(6 * size), 1)
         if not placed:
@@ -205,15 +200,15 @@ def _corners(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _ordered(rng: np.random.Generator) -> PairSampler:
+def _ordered(rng: Rng) -> PairSampler:
     """Points of several colours are joined by straight lines in an order of colours that the rule fixes."""
     count = int(rng.integers(3, 6))
-    *order, ink = palette(rng, count + 1)
+    *order, ink = draw_colours(rng, count + 1)
     own = pick(rng, ("ink", "from", "to"))
     closed = rng.random() < 0.25
     partial = rng.random() < 0.3
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, max(size, 0.2), 6)
         height, width = grid.shape
         number = int(rng.integers(3, count + 1)) if partial else count
@@ -251,15 +246,15 @@ def _ordered(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _nearest(rng: np.random.Generator) -> PairSampler:
+def _nearest(rng: Rng) -> PairSampler:
     """Grey cells take the colour of the nearest anchor, or anchors are marked by what is nearest to them."""
-    plain, other, *anchors = palette(rng, 6)
+    plain, other, *anchors = draw_colours(rng, 6)
     metric = pick(rng, ("steps", "steps", "king"))
     rule = pick(rng, ("nearest", "nearest", "farthest", "same row", "same column"))
     one_only = rng.random() < 0.3
     lost = rng.random() < 0.3
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 6)
         cells = scatter(rng, grid.shape, amount(rng, size, 2, 4) + amount(rng, size, 2, 14), 1)
         number = min(max(2, amount(rng, size, 2, 4)), 4)
@@ -296,13 +291,13 @@ def _nearest(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _crossing_counts(rng: np.random.Generator) -> PairSampler:
+def _crossing_counts(rng: Rng) -> PairSampler:
     """Full lines of several colours: how many lie across, how many meet, which lies on top."""
-    ink, one, two, *more = palette(rng, 6)
+    ink, one, two, *more = draw_colours(rng, 6)
     rule = pick(rng, ("meet", "rows", "columns", "order", "order", "top", "regions"))
     flat = rng.random() < 0.5
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         height, width = side(rng, size, 5, 26), side(rng, size, 5, 26)
         grid = np.zeros((height, width), np.int8)
         rows = (1 + 2 * np.flatnonzero(rng.random((height - 1) // 2) < 0.4)).tolist()[:5]

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from ttt_jax.train.invented.movement.ground import (
-    DIAGONAL,
-    ORTHOGONAL,
-    Cell,
-    amount,
-    blank,
-    inside,
-    palette,
-    pick,
-    scatter,
-)
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler
+from ttt_jax.train.invented.draws import amount, draw_colours, pick
+from ttt_jax.train.invented.masks import AROUND, DIAGONAL, ORTHOGONAL, Cell, inside
+from ttt_jax.train.invented.movement.ground import blank, walk
+from ttt_jax.train.invented.placing import scatter
+from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
 _DIRECTIONS: tuple[tuple[Cell, ...], ...] = (
-    *((step,) for step in ORTHOGONAL + DIAGONAL),
+    *((step,) for step in AROUND),
     (ORTHOGONAL[0], ORTHOGONAL[2]),
     (ORTHOGONAL[1], ORTHOGONAL[3]),
     (ORTHOGONAL[0], ORTHOGONAL[1]),
@@ -29,23 +22,11 @@ _DIRECTIONS: tuple[tuple[Cell, ...], ...] = (
 )
 
 
-def walk(grid: np.ndarray, start: Cell, step: Cell) -> tuple[list[Cell], Cell | None]:
-    """The empty cells that a ray from `start` crosses, and the cell that stops it (None at the border)."""
-    cells = []
-    r, c = start[0] + step[0], start[1] + step[1]
-    while inside(grid, r, c):
-        if grid[r, c]:
-            return cells, (r, c)
-        cells.append((r, c))
-        r, c = r + step[0], c + step[1]
-    return cells, None
-
-
-def _beams(rng: np.random.Generator) -> PairSampler:
+def _beams(rng: Rng) -> PairSampler:
     """Points of one to three colours shoot rays, each colour in its own directions; what happens at obstacles and
     crossings, how the trail looks and what becomes of its ends is fixed by the rule."""
     kinds = int(rng.choice([1, 1, 2, 2, 3]))
-    *sources, wall, crossing, trail, tip = palette(rng, kinds + 4)
+    *sources, wall, crossing, trail, tip = draw_colours(rng, kinds + 4)
     directions = {c: pick(rng, _DIRECTIONS) for c in sources}
     trails = {c: (c if rng.random() < 0.6 else trail) for c in sources}
     period = pick(rng, ((1,), (1,), (1,), (1, 0), (0, 1), (1, 1, 0), (1, 2), (2, 1)))
@@ -55,7 +36,7 @@ def _beams(rng: np.random.Generator) -> PairSampler:
     source_becomes = pick(rng, ("same", "same", "same", "tip", "gone"))
     reach = int(rng.choice([30, 30, 30, 2, 3]))
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 5)
         count = max(amount(rng, size, 1, 5), kinds if rng.random() < 0.7 else 1)
         walls = 0 if hit == "none" else amount(rng, size, 2, 9)
@@ -112,9 +93,9 @@ def _beams(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _mirrors(rng: np.random.Generator) -> PairSampler:
+def _mirrors(rng: Rng) -> PairSampler:
     """A ray that starts at the left border turns at coloured cells, to the left or right by their colour."""
-    ray, right, left, stop, trail, third = palette(rng, 6)
+    ray, right, left, stop, trail, third = draw_colours(rng, 6)
     turns = {right: 1, left: -1, stop: None, third: 0}
     colours = pick(rng, ((right,), (right, left), (right, left), (right, left, stop), (right, left, third)))
     trail = ray if rng.random() < 0.6 else trail
@@ -123,7 +104,7 @@ def _mirrors(rng: np.random.Generator) -> PairSampler:
     slanted = rng.random() < 0.3
     through = rng.random() < 0.3
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 6)
         height, width = grid.shape
         grid[rng.permutation(height)[:starts], 0] = ray
@@ -171,9 +152,9 @@ def _mirrors(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _bouncing(rng: np.random.Generator) -> PairSampler:
+def _bouncing(rng: Rng) -> PairSampler:
     """A diagonal ray from the bottom row bounces off the sides until it leaves at the top."""
-    ray, block, other, corner = palette(rng, 4)
+    ray, block, other, corner = draw_colours(rng, 4)
     alternate = rng.random() < 0.25
     marked = rng.random() < 0.3
     to_left = rng.random() < 0.5
@@ -181,7 +162,7 @@ def _bouncing(rng: np.random.Generator) -> PairSampler:
     trail = ray if rng.random() < 0.6 else other
     walled = rng.random() < 0.3
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         height = 6 + int(rng.integers(0, 2 + round(22 * size)))
         width = 3 + int(rng.integers(0, 2 + round(9 * size)))
         grid = np.zeros((height, width), np.int8)
@@ -207,9 +188,9 @@ def _bouncing(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _arrows(rng: np.random.Generator) -> PairSampler:
+def _arrows(rng: Rng) -> PairSampler:
     """Small arrows in all four directions: their heads shoot, the way they point or the other way."""
-    body, head, wall, other = palette(rng, 4)
+    body, head, wall, other = draw_colours(rng, 4)
     shape = pick(rng, ("line", "line", "tee", "corner", "wedge"))
     backwards = rng.random() < 0.3
     ink = pick(rng, (body, head, head, other))
@@ -224,7 +205,7 @@ def _arrows(rng: np.random.Generator) -> PairSampler:
         "wedge": [(1, -1), (1, 0), (1, 1), (2, 0)],
     }[shape]
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 6)
         places = scatter(rng, grid.shape, amount(rng, size, 1, 4), 3, 1)
         shots = []

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from ttt_jax.train.invented.movement.ground import (
-    DIAGONAL,
-    ORTHOGONAL,
-    Box,
-    amount,
-    bar,
-    blank,
-    dilated,
-    labelled,
-    palette,
-    pick,
-)
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler, side
+from ttt_jax.train.invented.draws import amount, draw_colours, pick, side
+from ttt_jax.train.invented.masks import DIAGONAL, ORTHOGONAL, labelled, neighbours
+from ttt_jax.train.invented.movement.ground import bar, blank
+from ttt_jax.train.invented.placing import Box
+from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
 
-def _split(rng: np.random.Generator, shape: tuple[int, ...], count: int, least: int) -> list[Box]:
+def _split(rng: Rng, shape: tuple[int, ...], count: int, least: int) -> list[Box]:
     """A rectangle split into up to `count` rooms by walls of one cell."""
     rooms: list[Box] = [(0, 0, shape[0], shape[1])]
     for _ in range(3 * count):
@@ -39,9 +31,9 @@ def _split(rng: np.random.Generator, shape: tuple[int, ...], count: int, least: 
     return rooms
 
 
-def _rooms(rng: np.random.Generator) -> PairSampler:
+def _rooms(rng: Rng) -> PairSampler:
     """Walls make rooms, doors join them: a room is filled by its size, by what is in it or by where it lies."""
-    wall, first, second, *marks = palette(rng, 6)
+    wall, first, second, *marks = draw_colours(rng, 6)
     decides = pick(
         rng, ("largest", "smallest", "both", "marker", "marker", "many", "border", "empty", "flood", "flood")
     )
@@ -53,7 +45,7 @@ def _rooms(rng: np.random.Generator) -> PairSampler:
     own = rng.random() < 0.5
     clear = rng.random() < 0.4
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 6)
         rooms = _split(rng, grid.shape, amount(rng, size, 3, 10), 1 if size < 0.4 else 2)
         if len(rooms) < 3:
@@ -144,15 +136,15 @@ def _rooms(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _lattice(rng: np.random.Generator) -> PairSampler:
+def _lattice(rng: Rng) -> PairSampler:
     """Lines cut the grid into equal cells, some with marks: cells are filled, joined in rows, or become a mosaic."""
-    line, fill, *marks = palette(rng, 6)
+    line, fill, *marks = draw_colours(rng, 6)
     rule = pick(rng, ("fill", "fill", "row", "cross", "around", "between", "mosaic", "mosaic", "most", "match"))
     one = rng.random() < 0.5
     empty = rng.random() < 0.3
     threshold = int(rng.integers(2, 4))
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         h, w = (int(n) for n in rng.integers(1 if size < 0.3 else 2, 4, 2))
         rows, columns = (int(n) for n in rng.integers(2, 3 + round(size * 5), 2))
         if rows * (h + 1) > 31 or columns * (w + 1) > 31 or rows * columns < 4:
@@ -189,7 +181,7 @@ def _lattice(rng: np.random.Generator) -> PairSampler:
             r, c = np.argwhere(small)[0]
             target[r], target[:, c] = small[r, c], small[r, c]
         elif rule == "around":
-            near = dilated(small > 0, ORTHOGONAL if one else DIAGONAL) & (small == 0)
+            near = (neighbours(small > 0, ORTHOGONAL if one else DIAGONAL) > 0) & (small == 0)
             target = np.where(near, np.int8(fill), np.int8(0))
         elif rule == "between":
             target[:] = 0
@@ -211,14 +203,14 @@ def _lattice(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _terrain(rng: np.random.Generator) -> PairSampler:
+def _terrain(rng: Rng) -> PairSampler:
     """Columns of stone from the floor: water fills valleys or rises to a mark; peaks or surfaces are marked."""
-    stone, water, mark = palette(rng, 3)
+    stone, water, mark = draw_colours(rng, 3)
     rule = pick(rng, ("valleys", "valleys", "level", "level", "surface", "peak", "sort", "heights", "complement"))
     shaded = rng.random() < 0.3
     down = rng.random() < 0.5
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         height, width = side(rng, size, 4, 20), side(rng, size, 4, 30)
         heights = rng.integers(0 if rule != "sort" else 1, height, width)
         if rng.random() < 0.5:

@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from ttt_jax.train.invented.movement.ground import (
-    DIAGONAL,
-    ORTHOGONAL,
-    amount,
-    blank,
-    boxes,
-    dilated,
-    inside,
-    palette,
-    pick,
-    scatter,
-)
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler
+from ttt_jax.train.invented.draws import amount, draw_colours, pick
+from ttt_jax.train.invented.masks import DIAGONAL, ORTHOGONAL, dilated, inside
+from ttt_jax.train.invented.movement.ground import blank
+from ttt_jax.train.invented.placing import boxes, scatter
+from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
 
-def _to_border(rng: np.random.Generator) -> PairSampler:
+def _to_border(rng: Rng) -> PairSampler:
     """Every cell goes, or draws a line, to the nearest border, to the farthest, or to the border of its colour."""
-    plain, ink, trail, *edges = palette(rng, 7)
+    plain, ink, trail, *edges = draw_colours(rng, 7)
     goal = pick(rng, ("nearest", "nearest", "farthest", "colour", "colour"))
     draws = pick(rng, ("line", "line", "move", "mark", "trail"))
     framed = goal == "colour" or rng.random() < 0.3
     own = rng.random() < 0.5
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 6)
         height, width = grid.shape
         tints = [edges[k] for k in rng.permutation(4)] if own else edges
@@ -72,9 +64,9 @@ def _to_border(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _turtle(rng: np.random.Generator) -> PairSampler:
+def _turtle(rng: Rng) -> PairSampler:
     """The first row is a program: each colour is one step, and the path from the start cell is drawn."""
-    start, trail, *codes = palette(rng, 6)
+    start, trail, *codes = draw_colours(rng, 6)
     ways = [ORTHOGONAL[k] for k in rng.permutation(4)]
     if rng.random() < 0.25:
         ways = [DIAGONAL[k] for k in rng.permutation(4)]
@@ -83,7 +75,7 @@ def _turtle(rng: np.random.Generator) -> PairSampler:
     stays = rng.random() < 0.6
     only_end = rng.random() < 0.2
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 7)
         height, width = grid.shape
         r, c = scatter(rng, (height - 2, width), 1, 0, 1)[0]
@@ -113,9 +105,9 @@ def _turtle(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _tides(rng: np.random.Generator) -> PairSampler:
+def _tides(rng: Rng) -> PairSampler:
     """From a source, round walls, ground is coloured by distance: in turn, up to a reach, or the farthest of all."""
-    source, wall, *inks = palette(rng, 5)
+    source, wall, *inks = draw_colours(rng, 5)
     rule = pick(rng, ("turns", "turns", "reach", "farthest", "dry"))
     cycle = [pick(rng, (0, *inks)) for _ in range(int(rng.integers(2, 4)))]
     if len(set(cycle)) == 1:
@@ -124,7 +116,7 @@ def _tides(rng: np.random.Generator) -> PairSampler:
     density = float(rng.uniform(0.35, 0.5) if rule == "dry" else rng.uniform(0.1, 0.3))
     blocks = rule != "dry" and rng.random() < 0.5
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size * 0.8, 5)
         if blocks:
             for t, left, h, w in boxes(rng, grid.shape, amount(rng, size, 1, 6), 1, 5, 1):
@@ -158,15 +150,15 @@ def _tides(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _framed(rng: np.random.Generator) -> PairSampler:
+def _framed(rng: Rng) -> PairSampler:
     """Cells of one colour span a rectangle: its frame, its inside, its corners or its rows and columns are drawn."""
-    ink, noise, *tints = palette(rng, 6)
+    ink, noise, *tints = draw_colours(rng, 6)
     draws = pick(rng, ("frame", "frame", "fill", "corners", "outer", "crop", "rows"))
     own = rng.random() < 0.5
     kinds = int(rng.integers(1, 4))
     noisy = rng.random() < 0.25
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 6)
         gap = 3 if draws == "outer" else 1
         count = 1 if draws == "crop" else amount(rng, size, 1, kinds)
@@ -207,14 +199,14 @@ def _framed(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _wires(rng: np.random.Generator) -> PairSampler:
+def _wires(rng: Rng) -> PairSampler:
     """Wires lead from coloured blocks to plain ones: the blocks at their ends, or the wires, take the colour."""
-    wire, plain, end, *tints = palette(rng, 8)
+    wire, plain, end, *tints = draw_colours(rng, 8)
     takes = pick(rng, ("block", "block", "wire", "both"))
     joint = rng.random() < 0.3
     spare = rng.random() < 0.5
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, max(size, 0.2), 8)
         height, width = grid.shape
         lanes = amount(rng, size, 2, 4)

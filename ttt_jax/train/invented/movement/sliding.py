@@ -4,33 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from ttt_jax.train.invented.movement.ground import (
-    DIAGONAL,
-    ORTHOGONAL,
-    amount,
-    blank,
-    boxes,
-    inside,
-    labelled,
-    palette,
-    pick,
-    scatter,
-)
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler, side
-
-_STEPS = ORTHOGONAL + DIAGONAL
+from ttt_jax.train.invented.draws import amount, draw_colours, pick, side
+from ttt_jax.train.invented.masks import flooded, inside
+from ttt_jax.train.invented.movement.ground import blank
+from ttt_jax.train.invented.placing import boxes, scatter
+from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
 
-def _approach(rng: np.random.Generator) -> PairSampler:
+def _approach(rng: Rng) -> PairSampler:
     """Cells in line with a block fly to it from four sides; those not in line stay, vanish or are not there."""
-    block, mover, other, trail, touched = palette(rng, 5)
+    block, mover, other, trail, touched = draw_colours(rng, 5)
     away = rng.random() < 0.25
     leaves = rng.random() < 0.3
     rest = pick(rng, ("none", "stay", "vanish"))
     marks = pick(rng, ("none", "none", "touched", "absorbed"))
     two = rng.random() < 0.3
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 7)
         height, width = grid.shape
         placed = boxes(rng, grid.shape, 1, 1, 2 + round(4 * size), 1, 2)
@@ -84,15 +74,15 @@ def _approach(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _cut(rng: np.random.Generator) -> PairSampler:
+def _cut(rng: Rng) -> PairSampler:
     """A line cuts the objects it meets: one side is removed, recoloured, kept alone or pushed away."""
-    line, changed, *solid = palette(rng, 6)
+    line, changed, *solid = draw_colours(rng, 6)
     fate = pick(rng, ("remove", "recolour", "met", "push", "swap", "whole", "trace"))
     slanted = rng.random() < 0.3
     plain = rng.random() < 0.5
     rest = rng.random() < 0.5
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 7)
         height, width = grid.shape
         for t, left, h, w in boxes(rng, grid.shape, amount(rng, size, 1, 6), 2, 4 + round(3 * size), 1):
@@ -114,11 +104,7 @@ def _cut(rng: np.random.Generator) -> PairSampler:
         elif fate == "recolour":
             out[past & (grid > 0)] = changed
         elif fate in ("met", "whole"):
-            labels, _ = labelled(bodies > 0)
-            met = np.zeros(256, bool)
-            met[labels[on]] = True
-            met[0] = False
-            hit = met[labels] & ~on
+            hit = flooded(bodies > 0, on & (bodies > 0)) & ~on
             if fate == "met":
                 out[hit] = changed
             else:
@@ -138,15 +124,15 @@ def _cut(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _velocity(rng: np.random.Generator) -> PairSampler:
+def _velocity(rng: Rng) -> PairSampler:
     """Two colours show where a thing was and is: it goes on by the same step, once or to the border, or backwards."""
-    was, now, trail = palette(rng, 3)
+    was, now, trail = draw_colours(rng, 3)
     goes = pick(rng, ("on", "on", "once", "back", "last"))
     trail = now if rng.random() < 0.5 else trail
     longest = int(rng.integers(1, 4))
     erases = rng.random() < 0.3
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 6)
         out = grid.copy()
         done = 0
@@ -178,15 +164,15 @@ def _velocity(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _shifted_rows(rng: np.random.Generator) -> PairSampler:
+def _shifted_rows(rng: Rng) -> PairSampler:
     """Every row moves by a number of its own: its place, its colour, its content; or rows are packed or sorted."""
     rule = pick(rng, ("shear", "alternate", "content", "pack", "sort", "colour", "wave", "stack"))
-    colours = palette(rng, 3)
+    colours = draw_colours(rng, 3)
     factor = int(rng.integers(1, 3))
     wraps = rng.random() < 0.5
     amounts = dict(zip(colours, rng.permutation(3).tolist(), strict=True))
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         height, width = side(rng, size, 3, 20), side(rng, size, 5, 24)
         grid = np.zeros((height, width), np.int8)
         lengths = rng.integers(1, max(2, width // 2) + 1, height)

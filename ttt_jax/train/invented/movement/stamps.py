@@ -4,33 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ttt_jax.train.invented.movement.ground import (
-    DIAGONAL,
-    ORTHOGONAL,
-    amount,
-    blank,
-    palette,
-    pick,
-    scatter,
-)
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler
-
-ALL = ORTHOGONAL + DIAGONAL
-_REACHES = (
-    ORTHOGONAL,
-    ORTHOGONAL,
-    DIAGONAL,
-    ALL,
-    ALL,
-    ((0, 1), (0, -1)),
-    ((-1, -1), (-1, 1)),
-    ((0, 1),),
-    ((-1, 0), (0, 1)),
-    ((-1, -1), (1, 1)),
-)
+from ttt_jax.train.invented.draws import amount, draw_colours, pick
+from ttt_jax.train.invented.movement.ground import blank
+from ttt_jax.train.invented.placing import scatter
+from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
 
-def _kernel(rng: np.random.Generator, inks: list[int]) -> np.ndarray:
+def _kernel(rng: Rng, inks: list[int]) -> np.ndarray:
     """A small figure around a centre, int8[side, side] with odd side, its centre 0; mostly symmetric."""
     radius = pick(rng, (1, 1, 1, 2, 2, 3))
     n = 2 * radius + 1
@@ -75,10 +55,10 @@ def _stamp(grid: np.ndarray, kernel: np.ndarray, r: int, c: int) -> None:
     view[part > 0] = part[part > 0]
 
 
-def _stamps(rng: np.random.Generator) -> PairSampler:
+def _stamps(rng: Rng) -> PairSampler:
     """Every marker gets the figure of its colour; the marker stays, vanishes or takes part."""
     kinds = int(rng.integers(1, 4))
-    *markers, first, second, idle = palette(rng, kinds + 3)
+    *markers, first, second, idle = draw_colours(rng, kinds + 3)
     kernels = [
         _kernel(rng, [markers[k] if rng.random() < 0.25 else pick(rng, (first, second)), second]) for k in range(kinds)
     ]
@@ -87,7 +67,7 @@ def _stamps(rng: np.random.Generator) -> PairSampler:
     crowded = rng.random() < 0.2
     gone = rng.random() < 0.1
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 5)
         radius = max(len(k) for k in kernels) // 2
         cells = scatter(rng, grid.shape, amount(rng, size, 1, 6), radius if crowded else 2 * radius, 0)
@@ -111,14 +91,14 @@ def _stamps(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _shown_figure(rng: np.random.Generator) -> PairSampler:
+def _shown_figure(rng: Rng) -> PairSampler:
     """One marker in the input has a figure around it: all others get the same one, in its colours or in their own."""
-    centre, *inks = palette(rng, 6)
+    centre, *inks = draw_colours(rng, 6)
     takes = pick(rng, ("same", "same", "own", "reflected", "moved"))
     erased = rng.random() < 0.2
     large = rng.random() < 0.3
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, max(size, 0.15), 7)
         tints = [inks[k] for k in rng.permutation(5)[:2]]
         kernel = _kernel(rng, tints)
@@ -153,17 +133,17 @@ def _shown_figure(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _plants(rng: np.random.Generator) -> PairSampler:
+def _plants(rng: Rng) -> PairSampler:
     """Seeds at the left border grow to the right: until something or as far as their colour or a mark says, with
     leaves and a flower."""
-    seed, stem, leaf, flower, stone = palette(rng, 5)
+    seed, stem, leaf, flower, stone = draw_colours(rng, 5)
     until = pick(rng, ("border", "stone", "stone", "fixed", "mark"))
     length = int(rng.integers(2, 6))
     period = int(rng.integers(2, 4))
     leaves = pick(rng, ("none", "both", "alternate", "one"))
     blooms = pick(rng, ("none", "tip", "tip", "cross"))
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 6)
         height, width = grid.shape
         rows = [r for r, _ in scatter(rng, (height, 1), amount(rng, size, 1, 5), 2, 0)]

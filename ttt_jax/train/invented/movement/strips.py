@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ttt_jax.train.invented.movement.ground import palette, pick
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler
+from ttt_jax.train.invented.draws import draw_colours, pick
+from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
 Block = tuple[int, int, int]
 """Start, length, colour."""
@@ -38,7 +38,7 @@ def _drawn(length: int, blocks: list[Block]) -> list[int] | None:
     return line
 
 
-def _moves(rng: np.random.Generator, pointer: int) -> Action:
+def _moves(rng: Rng, pointer: int) -> Action:
     step, wraps = int(rng.integers(1, 4)), rng.random() < 0.3
 
     def act(line: list[int], blocks: list[Block]) -> list[int] | None:
@@ -49,7 +49,7 @@ def _moves(rng: np.random.Generator, pointer: int) -> Action:
     return act
 
 
-def _to_pointer(rng: np.random.Generator, pointer: int) -> Action:
+def _to_pointer(rng: Rng, pointer: int) -> Action:
     """The block left of the pointer moves, grows, or sends its last cell or a copy to it."""
     how = pick(rng, ("move", "grow", "shoot", "copy", "jump", "dots", "split"))
 
@@ -91,7 +91,7 @@ def _to_pointer(rng: np.random.Generator, pointer: int) -> Action:
     return act
 
 
-def _mirror(rng: np.random.Generator, pointer: int) -> Action:
+def _mirror(rng: Rng, pointer: int) -> Action:
     """What lies on one side of the pointer is reflected to the other, or all of it is turned round."""
     how = pick(rng, ("copy", "move", "all"))
 
@@ -113,7 +113,7 @@ def _mirror(rng: np.random.Generator, pointer: int) -> Action:
     return act
 
 
-def _between_ends(rng: np.random.Generator, pointer: int) -> Action:
+def _between_ends(rng: Rng, pointer: int) -> Action:
     """Between blocks of one colour (or any two neighbours in pairs) the gap is filled, or only the middle marked."""
     how = pick(rng, ("fill", "own", "middle", "pairs"))
     same = rng.random() < 0.6
@@ -135,7 +135,7 @@ def _between_ends(rng: np.random.Generator, pointer: int) -> Action:
     return act
 
 
-def _by_length(rng: np.random.Generator, pointer: int) -> Action:
+def _by_length(rng: Rng, pointer: int) -> Action:
     """Blocks are recoloured, removed or kept alone by their length."""
     which = pick(rng, ("longest", "shortest", "odd", "even", "one", "two", "three"))
     how = pick(rng, ("paint", "paint", "erase", "keep"))
@@ -167,7 +167,7 @@ def _by_length(rng: np.random.Generator, pointer: int) -> Action:
     return act
 
 
-def _reshape(rng: np.random.Generator, pointer: int) -> Action:
+def _reshape(rng: Rng, pointer: int) -> Action:
     """Every block is hollowed, given other ends, made larger or smaller, striped, or closed."""
     how = pick(
         rng, ("hollow", "ends", "first", "last", "grow", "right", "shrink", "stripe", "centre", "double", "single")
@@ -214,7 +214,7 @@ def _reshape(rng: np.random.Generator, pointer: int) -> Action:
     return act
 
 
-def _arrange(rng: np.random.Generator, pointer: int) -> Action:
+def _arrange(rng: Rng, pointer: int) -> Action:
     """Blocks are packed, ordered, turned round in order, alternately coloured, or trade colours or lengths."""
     how = pick(rng, ("pack", "touch", "sort", "reverse", "alternate", "swap", "rotate", "unify", "drop"))
     falling = rng.random() < 0.5
@@ -251,7 +251,7 @@ def _arrange(rng: np.random.Generator, pointer: int) -> Action:
     return act
 
 
-def _denoise(rng: np.random.Generator, pointer: int) -> Action:
+def _denoise(rng: Rng, pointer: int) -> Action:
     """Single cells of the pointer's colour are noise: removed on the ground, healed inside blocks."""
     moved = rng.random() < 0.3
 
@@ -287,9 +287,9 @@ _ACTIONS = (
 )
 
 
-def _line_rule(rng: np.random.Generator) -> PairSampler:
+def _line_rule(rng: Rng) -> PairSampler:
     """One or two actions on a line of blocks; the grid is one such line, or several, one below the other."""
-    pointer, *tints = palette(rng, 9)
+    pointer, *tints = draw_colours(rng, 9)
     tints = tints[: pick(rng, (1, 2, 5, 8))]
     first = pick(rng, _ACTIONS)
     actions = [first(rng, pointer)]
@@ -300,7 +300,7 @@ def _line_rule(rng: np.random.Generator) -> PairSampler:
     noisy = first is _denoise
     thick = int(rng.integers(1, 3))
 
-    def draw(rng: np.random.Generator, length: int) -> list[int] | None:
+    def draw(rng: Rng, length: int) -> list[int] | None:
         line, at = [0] * length, int(rng.integers(0, 3))
         for span, gap, tint in rng.integers(0, 1000, (6, 3)).tolist():
             span = 1 + span % 5
@@ -328,7 +328,7 @@ def _line_rule(rng: np.random.Generator) -> PairSampler:
                 return None
         return new
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         length = int(rng.integers(7, 9 + round(21 * size) + 1))
         count = 1 if shape == "single" else int(rng.integers(2, 3 + round(6 * size)))
         before, after = [], []

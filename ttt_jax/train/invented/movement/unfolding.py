@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from ttt_jax.train.invented.movement.ground import amount, blank, boxes, palette, pick
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler, side
+from ttt_jax.train.invented.draws import amount, draw_colours, pick, side
+from ttt_jax.train.invented.movement.ground import blank
+from ttt_jax.train.invented.placing import boxes
+from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
 
-def _unfolded(rng: np.random.Generator) -> PairSampler:
+def _unfolded(rng: Rng) -> PairSampler:
     """A single row becomes a grid: row by row it grows, shrinks, shifts, repeats or loses a cell."""
-    ink, other, *tints = palette(rng, 6)
+    ink, other, *tints = draw_colours(rng, 6)
     rule = pick(
         rng, ("grow", "grow", "shrink", "roll", "diagonal", "stairs", "halves", "alternate", "column", "pyramid")
     )
@@ -20,7 +22,7 @@ def _unfolded(rng: np.random.Generator) -> PairSampler:
     mixed = rng.random() < 0.5
     shape = pick(rng, ("square", "half", "inside"))
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         width = side(rng, size, 4, 16)
         row = np.zeros(width, np.int8)
         filled = int(rng.integers(1, width - 1))
@@ -87,9 +89,9 @@ def _unfolded(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def _hatched(rng: np.random.Generator) -> PairSampler:
+def _hatched(rng: Rng) -> PairSampler:
     """Outlined or solid rectangles are filled with a hatching; which one may depend on their colour or their shape."""
-    first, second, *tints = palette(rng, 5)
+    first, second, *tints = draw_colours(rng, 5)
 
     def hatching() -> tuple[str, int, int]:
         return (
@@ -117,7 +119,7 @@ def _hatched(rng: np.random.Generator) -> PairSampler:
             "half": xs <= ys,
         }[kind]
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 7)
         placed = boxes(rng, grid.shape, amount(rng, size, 1, 5), 4, 6 + round(5 * size), 1)
         if not placed:

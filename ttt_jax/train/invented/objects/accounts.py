@@ -7,23 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from ttt_jax.train.invented.objects.scenes import (
-    CLEAR,
-    Palette,
-    Scene,
-    Thing,
-    draw_look,
-    empty_ground,
-    pair_of,
-)
-from ttt_jax.train.invented.objects.selector import Selector
+from ttt_jax.train.invented.objects.scenes import CLEAR, Palette, Scene, Thing, draw_look, empty_ground, pair_of
+from ttt_jax.train.invented.objects.selector import EVERYTHING
 from ttt_jax.train.invented.objects.selectors import MEASURES, PLACES, Measure, draw_selector
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler
-
-_ALL = Selector(lambda scene: [True] * len(scene.things))
+from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
 
-def _draw_measure(rng: np.random.Generator) -> tuple[Measure, int]:
+def _draw_measure(rng: Rng) -> tuple[Measure, int]:
     measures = (MEASURES[:2] if rng.random() < 0.5 else MEASURES[2:5]) if rng.random() < 0.5 else PLACES
     return measures[int(rng.integers(len(measures)))], 1 - 2 * int(rng.integers(2))
 
@@ -45,7 +35,7 @@ def _totals(scene: Scene, cells: bool) -> np.ndarray:
 # ----------------------------------------------------------------- colours
 
 
-def colours_in_order(rng: np.random.Generator) -> PairSampler:
+def colours_in_order(rng: Rng) -> PairSampler:
     """The colours of things, one cell (or block, or bar as long as the thing has cells) each, sorted by a measure."""
     palette = Palette(rng)
     measure, sign = _draw_measure(rng)
@@ -53,8 +43,8 @@ def colours_in_order(rng: np.random.Generator) -> PairSampler:
     bars = bool(rng.random() < 0.3)
     look = replace(draw_look(rng, palette, plain=True), palette=palette.rest(8), same_in_pair=False)
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
-        scene = _ALL.draw(rng, size, look)
+    def sample(rng: Rng, size: float) -> Pair | None:
+        scene = EVERYTHING.draw(rng, size, look)
         things = _ordered(scene.things, measure, sign) if scene else None
         if scene is None or things is None:
             return None
@@ -69,7 +59,7 @@ def colours_in_order(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def colour_of_chosen(rng: np.random.Generator) -> PairSampler:
+def colour_of_chosen(rng: Rng) -> PairSampler:
     """One cell, or a block, in the colour of the chosen thing, or in the commonest or rarest colour of things."""
     palette = Palette(rng)
     by_count = bool(rng.random() < 0.3)
@@ -79,7 +69,7 @@ def colour_of_chosen(rng: np.random.Generator) -> PairSampler:
     same_size = bool(rng.random() < 0.2)
     look = replace(selector.look(rng, palette, plain=True), palette=palette.rest(6), same_in_pair=False)
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         scene = selector.draw(rng, size, look)
         if scene is None:
             return None
@@ -132,7 +122,7 @@ _TALLIES: tuple[Callable[[int, int], np.ndarray | None], ...] = (
 )
 
 
-def count_chosen(rng: np.random.Generator) -> PairSampler:
+def count_chosen(rng: Rng) -> PairSampler:
     """How many things are chosen (or there are), as a bar, a diagonal, a square or cells filled in."""
     palette = Palette(rng)
     selector = draw_selector(rng, palette, lambda s: not s.single)
@@ -143,11 +133,11 @@ def count_chosen(rng: np.random.Generator) -> PairSampler:
     own, on_ground = bool(rng.random() < 0.4), bool(rng.random() < 0.8)
     look = replace(selector.look(rng, palette), most=most, largest=3)
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
-        scene = selector.draw(rng, size, look)
-        chosen = selector.chosen(scene) if scene else None
-        if scene is None or chosen is None:
+    def sample(rng: Rng, size: float) -> Pair | None:
+        drawn = selector.draw_chosen(rng, size, look)
+        if drawn is None:
             return None
+        scene, chosen = drawn
         counted = [t for t, c in zip(scene.things, chosen, strict=True) if c or everything]
         mask = tally(len(counted), most)
         inks = {t.colour for t in counted}
@@ -159,7 +149,7 @@ def count_chosen(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def chart_of_colours(rng: np.random.Generator) -> PairSampler:
+def chart_of_colours(rng: Rng) -> PairSampler:
     """A bar for each colour, as long as it has things (or cells); sorted by length or in an order of colours."""
     palette = Palette(rng)
     cells, by_length, turns = bool(rng.random() < 0.4), bool(rng.random() < 0.6), int(rng.integers(4))
@@ -169,8 +159,8 @@ def chart_of_colours(rng: np.random.Generator) -> PairSampler:
         draw_look(rng, palette, plain=True), palette=order, same_in_pair=False, most=9, largest=int(rng.integers(2, 4))
     )
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
-        scene = _ALL.draw(rng, size, look)
+    def sample(rng: Rng, size: float) -> Pair | None:
+        scene = EVERYTHING.draw(rng, size, look)
         if scene is None:
             return None
         counts = _totals(scene, cells)
@@ -192,7 +182,7 @@ def chart_of_colours(rng: np.random.Generator) -> PairSampler:
 # ------------------------------------------------------------------ things
 
 
-def things_in_order(rng: np.random.Generator) -> PairSampler:
+def things_in_order(rng: Rng) -> PairSampler:
     """The things next to each other, sorted by a measure, each in a box of its own or all in boxes of one size."""
     palette = Palette(rng)
     measure, sign = _draw_measure(rng)
@@ -201,8 +191,8 @@ def things_in_order(rng: np.random.Generator) -> PairSampler:
     low = bool(rng.integers(2))  # boxes stand on a common line below, or hang from one above
     look = replace(draw_look(rng, palette), most=int(rng.integers(2, 5)))
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
-        scene = _ALL.draw(rng, size, look)
+    def sample(rng: Rng, size: float) -> Pair | None:
+        scene = EVERYTHING.draw(rng, size, look)
         things = _ordered(scene.things, measure, sign) if scene else None
         if scene is None or things is None:
             return None
@@ -221,18 +211,18 @@ def things_in_order(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def repeat_chosen(rng: np.random.Generator) -> PairSampler:
+def repeat_chosen(rng: Rng) -> PairSampler:
     """The chosen thing, repeated or enlarged as often as there are things (or other things)."""
     palette = Palette(rng)
     selector = draw_selector(rng, palette, lambda s: s.single)
     others, how = int(rng.integers(2)), int(rng.integers(4))
     look = replace(selector.look(rng, palette), most=int(rng.integers(3, 6)))
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
-        scene = selector.draw(rng, size, look)
-        chosen = selector.chosen(scene) if scene else None
-        if scene is None or chosen is None:
+    def sample(rng: Rng, size: float) -> Pair | None:
+        drawn = selector.draw_chosen(rng, size, look)
+        if drawn is None:
             return None
+        scene, chosen = drawn
         n = len(scene.things) - others
         sprite = scene.things[chosen.index(True)].sprite
         sprite = np.where(sprite == CLEAR, np.int8(scene.ground_colour), sprite)
@@ -244,7 +234,7 @@ def repeat_chosen(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def lattice(rng: np.random.Generator) -> PairSampler:
+def lattice(rng: Rng) -> PairSampler:
     """Things stand in rows and columns; the output has a cell for each: its colour, or whether it is chosen."""
     palette = Palette(rng)
     line = palette.one() if rng.random() < 0.5 else None
@@ -253,12 +243,12 @@ def lattice(rng: np.random.Generator) -> PairSampler:
     from_other = bool(rng.random() < 0.5)
     full = bool(rng.random() < 0.5)
     # Places are given by the lattice, and there is no room for a key.
-    selector = draw_selector(rng, palette, lambda s: s.place is None and s.key is None) if ask_chosen else _ALL
+    selector = draw_selector(rng, palette, lambda s: s.place is None and s.key is None) if ask_chosen else EVERYTHING
     look = replace(selector.look(rng, palette, plain=not ask_chosen), noise=None)
     if not ask_chosen:
         look = replace(look, palette=palette.rest(6), same_in_pair=False)
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         pitch = int(rng.integers(2, 5))
         room = max(2, min(5, round((3 + 27 * size) / (pitch + 1))))
         rows, columns = rng.integers(1, room + 1, 2).tolist()
@@ -278,7 +268,7 @@ def lattice(rng: np.random.Generator) -> PairSampler:
         scene = Scene(ground, [t for t in things if t.cells], colour)
         if len(scene.things) < len(spots):
             return None
-        labels = selector.chosen(scene) if ask_chosen else [True] * len(spots)
+        labels = selector.chosen(scene)
         if labels is None:
             return None
         answer = np.full((rows, columns), colour, np.int8)

@@ -6,9 +6,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ttt_jax.train.invented.draws import pick, weighted
+from ttt_jax.train.invented.masks import ORTHOGONAL, dilated
 from ttt_jax.train.invented.objects import shapes
-from ttt_jax.train.invented.objects.changes import DIRECTIONS, Change, draw_change, draw_tint, draw_vector
+from ttt_jax.train.invented.objects.changes import Change, draw_change, draw_tint, draw_vector
 from ttt_jax.train.invented.objects.scenes import CLEAR, Palette, Scene, Thing
+from ttt_jax.train.invented.rule import Rng
 
 Action = Callable[[Scene, Thing], list[Thing] | None]
 """What stands for a thing afterwards: itself or a changed one, and extras. None where the scene does not show it."""
@@ -18,7 +21,7 @@ def _extra(row: int, column: int, mask: np.ndarray, colour: int) -> Thing:
     return Thing(row, column, np.where(mask, np.int8(colour), np.int8(CLEAR)), extra=True)
 
 
-def _outline(rng: np.random.Generator, palette: Palette) -> Action:
+def _outline(rng: Rng, palette: Palette) -> Action:
     """Every cell that touches it; only through sides; or the frame around its bounding box."""
     tint = draw_tint(rng, palette, recolours=False)
     which = int(rng.integers(3))
@@ -30,13 +33,13 @@ def _outline(rng: np.random.Generator, palette: Palette) -> Action:
         if which == 2:
             mask = shapes.frame(thing.height + 2, thing.width + 2)
         else:
-            mask = shapes.grown(thing.mask, diagonal=which == 0)
+            mask = dilated(np.pad(thing.mask, 1), diagonal=which == 0)
         return [thing, _extra(thing.row - 1, thing.column - 1, mask, colour)]
 
     return action
 
 
-def _shadow(rng: np.random.Generator, palette: Palette) -> Action:
+def _shadow(rng: Rng, palette: Palette) -> Action:
     """A copy beneath it, moved a little, in another colour."""
     rows, columns = draw_vector(rng)
     tint = draw_tint(rng, palette, recolours=False)
@@ -50,9 +53,9 @@ def _shadow(rng: np.random.Generator, palette: Palette) -> Action:
     return action
 
 
-def _double(rng: np.random.Generator, palette: Palette) -> Action:
+def _double(rng: Rng, palette: Palette) -> Action:
     """A copy next to it, mirrored or as it is, with or without a gap; or copies all the way to the border."""
-    rows, columns = DIRECTIONS[int(rng.integers(4))]
+    rows, columns = pick(rng, ORTHOGONAL)
     gap, mirrored, chain = int(rng.random() < 0.4), bool(rng.random() < 0.5), bool(rng.random() < 0.35)
 
     def action(scene: Scene, thing: Thing) -> list[Thing] | None:
@@ -69,7 +72,7 @@ def _double(rng: np.random.Generator, palette: Palette) -> Action:
     return action
 
 
-def _ray(rng: np.random.Generator, palette: Palette) -> Action:
+def _ray(rng: Rng, palette: Palette) -> Action:
     """Lines from it to the border: from its whole edge, from its middle, in one direction or several."""
     tint = draw_tint(rng, palette, recolours=False)
     directions = ([int(rng.integers(4))], [0, 2], [1, 3], [0, 1, 2, 3])[int(rng.choice(4, p=[0.5, 0.15, 0.15, 0.2]))]
@@ -90,7 +93,7 @@ def _ray(rng: np.random.Generator, palette: Palette) -> Action:
     return action
 
 
-def _diagonal_rays(rng: np.random.Generator, palette: Palette) -> Action:
+def _diagonal_rays(rng: Rng, palette: Palette) -> Action:
     """Diagonal lines from corners of its bounding box to the border."""
     tint = draw_tint(rng, palette, recolours=False)
     corners = [int(rng.integers(4))] if rng.random() < 0.4 else ([0, 3], [1, 2], [0, 1, 2, 3])[int(rng.integers(3))]
@@ -109,7 +112,7 @@ def _diagonal_rays(rng: np.random.Generator, palette: Palette) -> Action:
     return action
 
 
-def _corners(rng: np.random.Generator, palette: Palette) -> Action:
+def _corners(rng: Rng, palette: Palette) -> Action:
     """Marks outside the corners of its bounding box, or at the middle of its sides."""
     tint = draw_tint(rng, palette, recolours=False)
     at_corners = bool(rng.random() < 0.7)
@@ -136,16 +139,13 @@ _ACTIONS = (
     (_diagonal_rays, 1),
     (_corners, 0.7),
 )
-_ACTION_SHARES = np.cumsum([share for _, share in _ACTIONS])
 
 
-def draw_action(rng: np.random.Generator, palette: Palette) -> Action:
+def draw_action(rng: Rng, palette: Palette) -> Action:
     """A change in two of three draws, else something that draws extras."""
     if rng.random() < 0.66:
         return as_action(draw_change(rng, palette))
-    return _ACTIONS[int(np.searchsorted(_ACTION_SHARES, rng.random() * _ACTION_SHARES[-1], side="right"))][0](
-        rng, palette
-    )
+    return weighted(rng, _ACTIONS)(rng, palette)
 
 
 def as_action(change: Change) -> Action:

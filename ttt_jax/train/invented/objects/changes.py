@@ -6,8 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ttt_jax.train.invented.draws import pick, weighted
+from ttt_jax.train.invented.masks import ORTHOGONAL, dilated
 from ttt_jax.train.invented.objects import shapes
 from ttt_jax.train.invented.objects.scenes import CLEAR, Palette, Scene, Thing
+from ttt_jax.train.invented.rule import Rng
 
 Change = Callable[[Scene, Thing], Thing | None]
 """One thing becomes another; None where it has nothing to change or is deleted."""
@@ -15,13 +18,11 @@ Change = Callable[[Scene, Thing], Thing | None]
 Tint = Callable[[Scene, Thing], int | None]
 """The colour that something drawn for a thing has; None where it is not clear."""
 
-DIRECTIONS = ((0, 1), (1, 0), (0, -1), (-1, 0))
-
 
 # ------------------------------------------------------------ what colour
 
 
-def draw_tint(rng: np.random.Generator, palette: Palette, recolours: bool = True) -> Tint:
+def draw_tint(rng: Rng, palette: Palette, recolours: bool = True) -> Tint:
     """A colour to draw with: mostly a constant of the rule, or one that follows from the scene.
 
     `recolours`: what is drawn replaces the thing's own colour, so that its own colour will not do.
@@ -42,7 +43,7 @@ def draw_tint(rng: np.random.Generator, palette: Palette, recolours: bool = True
     return _by_own_colour(rng, palette)
 
 
-def _by_number(rng: np.random.Generator, palette: Palette) -> Tint:
+def _by_number(rng: Rng, palette: Palette) -> Tint:
     """A table from what can be counted or told apart in a thing to a colour."""
     table = palette.take(3)
     kind = int(rng.integers(len(_CLASSES)))
@@ -64,7 +65,7 @@ _CLASSES: tuple[Callable[[Scene, Thing], int], ...] = (
 _CLASSES_WANT = {0: "holes", 1: "twins"}
 
 
-def _by_own_colour(rng: np.random.Generator, palette: Palette) -> Tint:
+def _by_own_colour(rng: Rng, palette: Palette) -> Tint:
     """A permutation of colours that all pairs share."""
     table = np.roll(rng.permutation(10), 1)
     return lambda scene, thing: None if table[thing.colour] == scene.ground_colour else int(table[thing.colour])
@@ -90,7 +91,7 @@ def keep(scene: Scene, thing: Thing) -> Thing:
     return thing
 
 
-def _recolour(rng: np.random.Generator, palette: Palette) -> Change:
+def _recolour(rng: Rng, palette: Palette) -> Change:
     tint = draw_tint(rng, palette)
 
     def change(scene: Scene, thing: Thing) -> Thing | None:
@@ -100,13 +101,13 @@ def _recolour(rng: np.random.Generator, palette: Palette) -> Change:
     return change
 
 
-def _recolour_to_key(rng: np.random.Generator, palette: Palette) -> Change:
+def _recolour_to_key(rng: Rng, palette: Palette) -> Change:
     """To the colour of the key of the scene where it has one, else to a constant."""
     colour = palette.one()
     return lambda scene, thing: thing.with_colour(colour if scene.key is None else scene.key)
 
 
-def _mirror(rng: np.random.Generator, palette: Palette) -> Change:
+def _mirror(rng: Rng, palette: Palette) -> Change:
     """Mirrored or turned within its place; turned by a quarter only where that keeps the upper left corner."""
     which = int(rng.integers(4))
 
@@ -117,26 +118,26 @@ def _mirror(rng: np.random.Generator, palette: Palette) -> Change:
     return change
 
 
-def _shift(rng: np.random.Generator, palette: Palette) -> Change:
+def _shift(rng: Rng, palette: Palette) -> Change:
     rows, columns = draw_vector(rng)
     return lambda scene, thing: thing.moved(rows, columns)
 
 
-def _shift_by_size(rng: np.random.Generator, palette: Palette) -> Change:
+def _shift_by_size(rng: Rng, palette: Palette) -> Change:
     """By as much as it is high or wide."""
-    rows, columns = DIRECTIONS[int(rng.integers(4))]
+    rows, columns = pick(rng, ORTHOGONAL)
     return lambda scene, thing: thing.moved(rows * thing.height, columns * thing.width)
 
 
-def draw_vector(rng: np.random.Generator) -> tuple[int, int]:
+def draw_vector(rng: Rng) -> tuple[int, int]:
     distance = int(rng.integers(1, 4))
     if rng.random() < 0.3:
         return distance * (1 - 2 * int(rng.integers(2))), distance * (1 - 2 * int(rng.integers(2)))
-    rows, columns = DIRECTIONS[int(rng.integers(4))]
+    rows, columns = pick(rng, ORTHOGONAL)
     return distance * rows, distance * columns
 
 
-def _to_wall(rng: np.random.Generator, palette: Palette) -> Change:
+def _to_wall(rng: Rng, palette: Palette) -> Change:
     """Slid to one border of the grid."""
     which = int(rng.integers(4))
 
@@ -149,7 +150,7 @@ def _to_wall(rng: np.random.Generator, palette: Palette) -> Change:
     return change
 
 
-def _fill_holes(rng: np.random.Generator, palette: Palette) -> Change:
+def _fill_holes(rng: Rng, palette: Palette) -> Change:
     tint = draw_tint(rng, palette, recolours=False)
     box = bool(rng.random() < 0.5)  # all of the bounding box, or only what is enclosed
     if not box:
@@ -166,10 +167,10 @@ def _fill_holes(rng: np.random.Generator, palette: Palette) -> Change:
 
 def _inner(mask: np.ndarray, diagonal: bool) -> np.ndarray:
     """The cells of a mask all of whose neighbours are in it."""
-    return ~shapes.grown(np.pad(~mask, 1, constant_values=True), diagonal)[2:-2, 2:-2]
+    return ~dilated(np.pad(~mask, 1, constant_values=True), diagonal)[1:-1, 1:-1]
 
 
-def _hollow(rng: np.random.Generator, palette: Palette) -> Change:
+def _hollow(rng: Rng, palette: Palette) -> Change:
     """Its inner cells are cleared or recoloured; or its outer ones recoloured."""
     palette.wants.add("bulk")
     diagonal, outer = bool(rng.random() < 0.5), bool(rng.random() < 0.3)
@@ -184,7 +185,7 @@ def _hollow(rng: np.random.Generator, palette: Palette) -> Change:
     return change
 
 
-def _part(rng: np.random.Generator, palette: Palette) -> Change:
+def _part(rng: Rng, palette: Palette) -> Change:
     """A part of it recoloured: an edge, its corners, every second cell, its centre or its diagonal."""
     colour = palette.one()
     which = int(rng.integers(8))
@@ -211,7 +212,7 @@ def _part(rng: np.random.Generator, palette: Palette) -> Change:
     return change
 
 
-def _simplify(rng: np.random.Generator, palette: Palette) -> Change:
+def _simplify(rng: Rng, palette: Palette) -> Change:
     """Replaced by its bounding box, the frame of that, its cross, one cell, or a line along it."""
     which = int(rng.integers(5))
     tint = draw_tint(rng, palette, recolours=False)
@@ -237,13 +238,13 @@ def _simplify(rng: np.random.Generator, palette: Palette) -> Change:
     return change
 
 
-def _scale(rng: np.random.Generator, palette: Palette) -> Change:
+def _scale(rng: Rng, palette: Palette) -> Change:
     """Enlarged from its upper left corner."""
     rows, columns = ((2, 2), (2, 1), (1, 2), (3, 3))[int(rng.integers(4))]
     return lambda scene, thing: thing.with_sprite(np.kron(thing.sprite, np.ones((rows, columns), np.int8)))
 
 
-def _swap_colours(rng: np.random.Generator, palette: Palette) -> Change:
+def _swap_colours(rng: Rng, palette: Palette) -> Change:
     """The two colours of a thing change places."""
     palette.wants.add("accents")
 
@@ -270,11 +271,8 @@ _CHANGES = (
     (_scale, 1),
     (_swap_colours, 0.4),
 )
-_CHANGE_SHARES = np.cumsum([share for _, share in _CHANGES])
 
 
-def draw_change(rng: np.random.Generator, palette: Palette) -> Change:
+def draw_change(rng: Rng, palette: Palette) -> Change:
     """Something that makes one thing of a thing."""
-    return _CHANGES[int(np.searchsorted(_CHANGE_SHARES, rng.random() * _CHANGE_SHARES[-1], side="right"))][0](
-        rng, palette
-    )
+    return weighted(rng, _CHANGES)(rng, palette)

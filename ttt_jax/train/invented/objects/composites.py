@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ttt_jax.train.invented.masks import components
 from ttt_jax.train.invented.objects import shapes
 from ttt_jax.train.invented.objects.actions import Action, act, as_action, draw_action
 from ttt_jax.train.invented.objects.changes import keep
@@ -21,18 +22,17 @@ from ttt_jax.train.invented.objects.scenes import (
     pair_of,
     solid,
 )
-from ttt_jax.train.invented.objects.selector import Selector
+from ttt_jax.train.invented.objects.selector import EVERYTHING
 from ttt_jax.train.invented.objects.selectors import draw_selector
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler
+from ttt_jax.train.invented.placing import Space
+from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng, legal, turned
 
-_EVERYTHING = Selector(lambda scene: [True] * len(scene.things))
 
-
-def by_example(rng: np.random.Generator) -> PairSampler:
+def by_example(rng: Rng) -> PairSampler:
     """A frame holds an example; things of its shape, or colour, elsewhere are acted on, or are all that stays."""
     palette = Palette(rng)
     ring = palette.one()
-    by_shape, turned = bool(rng.random() < 0.6), bool(rng.random() < 0.3)
+    by_shape, any_way = bool(rng.random() < 0.6), bool(rng.random() < 0.3)
     mine: Action | None = draw_action(rng, palette)
     other: Action | None = as_action(keep)
     draw = rng.random()
@@ -45,7 +45,7 @@ def by_example(rng: np.random.Generator) -> PairSampler:
     if not by_shape:
         look = replace(look, palette=palette.rest(4))
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         height, width = extent(rng, size, look.square, least=8)
         bound = 2 if min(height, width) < 10 else 3
         templates = [look.mask(rng, bound) for _ in range(3)]
@@ -55,16 +55,16 @@ def by_example(rng: np.random.Generator) -> PairSampler:
         example = solid(templates[0], colours[0])
         # The example's like is there at least once, and something unlike it.
         picks[:2] = [0, 1]
-        masks = [np.rot90(templates[p], int(rng.integers(4))) if turned else templates[p] for p in picks]
+        masks = [np.rot90(templates[p], int(rng.integers(4))) if any_way else templates[p] for p in picks]
         if not by_shape:
             colours[1] = colours[0]
         h, w = example.shape
         row, column = (height - h - 2) * corner[0], (width - w - 2) * corner[1]
-        space = shapes.Space(height, width)
+        space = Space(height, width)
         space.take(row, column, h + 2, w + 2)
         sprites = [solid(m, c) for m, c in zip(masks, colours[1:], strict=True)]
         scene = lay_out(rng, look, sprites, height, width, space=space)
-        same = shapes.same_up_to_symmetry if turned else np.array_equal
+        same = shapes.same_up_to_symmetry if any_way else np.array_equal
         shown = [same(t.mask, templates[0]) if by_shape else t.colour == colours[0] for t in scene.things]
         if not any(shown) or all(shown):
             return None
@@ -78,7 +78,7 @@ def by_example(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def superposed(rng: np.random.Generator) -> PairSampler:
+def superposed(rng: Rng) -> PairSampler:
     """Fragments around a marked cell each; the output lays them over each other, mark on mark."""
     palette = Palette(rng)
     mark = palette.one()
@@ -90,19 +90,19 @@ def superposed(rng: np.random.Generator) -> PairSampler:
     look = draw_look(rng, palette, plain=True)
     look = replace(look, noise=None, striped=None)
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         height, width = extent(rng, size, look.square, least=3 * n)
         parts = int(rng.integers(2, len(order) + 1))
         owner = rng.integers(parts + (not full), size=(n, n))
         ground, ground_colour = empty_ground(rng, look, height, width)
-        space = shapes.Space(height, width)
+        space = Space(height, width)
         things = []
         answer = np.full((n, n), ground_colour, np.int8)
         for i in range(parts):
             # A fragment is what hangs together with its mark; the rest of its cells are nobody's.
             own = owner == i
             own[arm, arm] = True
-            fragment = next(p for p in shapes.components(own, diagonal=True) if p[arm, arm])
+            fragment = next(p for p in components(own, diagonal=True) if p[arm, arm])
             if fragment.sum() < 2:
                 return None
             ink = order[i] if one_ink is None else one_ink
@@ -119,16 +119,16 @@ def superposed(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def projected(rng: np.random.Generator) -> PairSampler:
+def projected(rng: Rng) -> PairSampler:
     """Each column in which there is something is marked at the border, or along the ground up to the thing."""
     palette = Palette(rng)
-    turned, what = int(rng.integers(4)), int(rng.integers(4))
+    turn, what = int(rng.integers(8)), int(rng.integers(4))
     ink = palette.one() if rng.random() < 0.5 else None
     look = draw_look(rng, palette, plain=True)
     look = replace(look, noise=None, striped=None, most=3)
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
-        scene = _EVERYTHING.draw(rng, size, look)
+    def sample(rng: Rng, size: float) -> Pair | None:
+        scene = EVERYTHING.draw(rng, size, look)
         question = scene.painted() if scene else None
         if scene is None or question is None:
             return None
@@ -146,30 +146,27 @@ def projected(rng: np.random.Generator) -> PairSampler:
             answer = np.where((full.cumsum(0) == 0) & full.any(0), colours, answer)
         else:
             answer = np.where(full.any(0) & ~full, colours, answer)
-        if np.array_equal(question, answer):
-            return None
-        return (
-            np.ascontiguousarray(np.rot90(question, turned)),
-            np.ascontiguousarray(np.rot90(answer, turned), dtype=np.int8),
-        )
+        return turned(legal(question, answer), turn)
 
     return sample
 
 
-def tallied(rng: np.random.Generator) -> PairSampler:
+def tallied(rng: Rng) -> PairSampler:
     """The number of chosen things (or of all) is drawn into the grid: cells along a border, or from a corner."""
     palette = Palette(rng)
     selector = draw_selector(rng, palette, lambda s: not s.single and s.key is None and s.place is None)
     ink, everything = palette.one(), bool(rng.random() < 0.3)
-    turned, spread = int(rng.integers(4)), bool(rng.random() < 0.3)
+    turn, spread = int(rng.integers(8)), bool(rng.random() < 0.3)
     rest_goes, own = bool(rng.random() < 0.2), bool(rng.random() < 0.3)
     look = replace(selector.look(rng, palette), noise=None, striped=None, most=8, largest=3)
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
-        scene = selector.draw(rng, size, look)
-        chosen = selector.chosen(scene) if scene else None
-        question = scene.painted() if scene else None
-        if scene is None or chosen is None or question is None:
+    def sample(rng: Rng, size: float) -> Pair | None:
+        drawn = selector.draw_chosen(rng, size, look)
+        if drawn is None:
+            return None
+        scene, chosen = drawn
+        question = scene.painted()
+        if question is None:
             return None
         counted = [t for t, c in zip(scene.things, chosen, strict=True) if c or everything]
         inks = {t.colour for t in counted}
@@ -181,14 +178,12 @@ def tallied(rng: np.random.Generator) -> PairSampler:
         answer = np.vstack([strip, np.full_like(question, scene.ground_colour) if rest_goes else question])
         answer[0, : len(counted) * step : step] = inks.pop() if own else ink
         question = np.vstack([strip, question])
-        if question.shape[0] > 30:
-            return None
-        return np.ascontiguousarray(np.rot90(question, turned)), np.ascontiguousarray(np.rot90(answer, turned))
+        return turned(legal(question, answer), turn)
 
     return sample
 
 
-def rescaled(rng: np.random.Generator) -> PairSampler:
+def rescaled(rng: Rng) -> PairSampler:
     """One thing drawn large, to be shown at its own size; or small, to be drawn so large that it fills the grid."""
     palette = Palette(rng)
     shrink = bool(rng.random() < 0.6)
@@ -199,7 +194,7 @@ def rescaled(rng: np.random.Generator) -> PairSampler:
         look = replace(look, dress="mixed", palette=palette.rest(4))
     look = replace(look, noise=None, striped=None)
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         most = max(2, round(3 + 3 * size))
         mask = look.mask(rng, most)
         if mask.sum() < 3:

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from ttt_jax.tasks.grids import COLOURS
+from ttt_jax.train.invented.masks import components, trim
 from ttt_jax.train.invented.objects import shapes
 from ttt_jax.train.invented.objects.scenes import (
     CLEAR,
@@ -19,10 +21,11 @@ from ttt_jax.train.invented.objects.scenes import (
     pair_of,
     solid,
 )
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler
+from ttt_jax.train.invented.placing import Space
+from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
 
-def stamp(rng: np.random.Generator) -> PairSampler:
+def stamp(rng: Rng) -> PairSampler:
     """A template is copied to marked cells: around each, or with its corner there; in its colours or the mark's."""
     palette = Palette(rng)
     mark = palette.one()
@@ -33,7 +36,7 @@ def stamp(rng: np.random.Generator) -> PairSampler:
     look = draw_look(rng, palette)
     mark_colours = palette.take(3) if marks_differ else [mark]
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         height, width = extent(rng, size, look.square, least=7)
         bound = int(np.clip(min(height, width) // 3, 2, 5))
         mask = look.mask(rng, bound)
@@ -43,7 +46,7 @@ def stamp(rng: np.random.Generator) -> PairSampler:
             return None
         template = look.sprites(rng, [mask])[0]
         copied = template[:, ::-1] if mirrored else template
-        space = shapes.Space(height, width, gap=1)
+        space = Space(height, width)
         spot = space.place(rng, *mask.shape)
         if spot is None:
             return None
@@ -65,7 +68,7 @@ def stamp(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def table_in_grid(rng: np.random.Generator) -> PairSampler:
+def table_in_grid(rng: Rng) -> PairSampler:
     """Pairs of cells along one border say which colour becomes which (or which two change places) in this grid."""
     palette = Palette(rng)
     corner, upright = int(rng.integers(4)), bool(rng.integers(2))
@@ -74,17 +77,17 @@ def table_in_grid(rng: np.random.Generator) -> PairSampler:
     look = replace(draw_look(rng, palette, plain=True), noise=None, same_in_pair=False)
     look = replace(look, palette=palette.rest(9))
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         height, width = extent(rng, size, look.square, least=7)
         count = int(rng.integers(1, 4))
-        inks = shapes.colours(rng, 2 * count, avoid=look.grounds)
+        inks = [c for c in rng.permutation(COLOURS).tolist() if c not in look.grounds][: 2 * count]
         table = np.array(inks[: 2 * (len(inks) // 2)], np.int8).reshape(-1, 2)
         count = len(table)
         shown = table[:, ::-1] if backwards else table
         sprite = shown if upright else shown.T
         h, w = sprite.shape
         row, column = (height - h if corner > 1 else 0), (width - w if corner % 2 else 0)
-        space = shapes.Space(height, width, gap=1)
+        space = Space(height, width)
         space.take(row, column, h, w)
         bound = int(np.clip(min(height, width) // 3, 2, 6))
         masks = [look.mask(rng, bound) for _ in range(int(rng.integers(count, look.most + 3)))]
@@ -105,14 +108,14 @@ def table_in_grid(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def repair(rng: np.random.Generator) -> PairSampler:
+def repair(rng: Rng) -> PairSampler:
     """All things have one shape, but some lack cells: they are completed, coloured, deleted or kept alone."""
     palette = Palette(rng)
     ink = palette.one()
     what = int(rng.integers(4))
     look = replace(draw_look(rng, palette, plain=True), same_in_pair=True)
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         height, width = extent(rng, size, look.square, least=7)
         bound = int(np.clip(min(height, width) // 3, 2, 5))
         mask = look.mask(rng, bound)
@@ -129,8 +132,7 @@ def repair(rng: np.random.Generator) -> PairSampler:
                 part.flat[spots[rng.permutation(len(spots))[: int(rng.integers(1, 1 + max(1, len(spots) // 5)))]]] = (
                     False
                 )
-                trimmed = shapes.trim(part)
-                if trimmed.shape != mask.shape or len(shapes.components(part, diagonal=True)) > 1:
+                if trim(part).shape != mask.shape or len(components(part, diagonal=True)) > 1:
                     return None
             sprites.append(solid(part, colour))
         scene = lay_out(rng, look, sprites, height, width)
@@ -153,7 +155,7 @@ def repair(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def containers(rng: np.random.Generator) -> PairSampler:
+def containers(rng: Rng) -> PairSampler:
     """Frames with and without something inside: filled, emptied, recoloured or deleted by what they hold."""
     palette = Palette(rng)
     ink = palette.one()
@@ -162,9 +164,9 @@ def containers(rng: np.random.Generator) -> PairSampler:
     loose = bool(rng.random() < 0.5)
     look = replace(draw_look(rng, palette, plain=True), palette=palette.rest(4))
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         height, width = extent(rng, size, look.square, least=8)
-        space = shapes.Space(height, width, gap=1)
+        space = Space(height, width)
         ground, ground_colour = empty_ground(rng, look, height, width)
         things: list[Thing] = []
         after: list[Thing] = []

@@ -10,10 +10,11 @@ from ttt_jax.train.invented.objects import shapes
 from ttt_jax.train.invented.objects.changes import draw_change, keep
 from ttt_jax.train.invented.objects.scenes import CLEAR, Palette, draw_look, extent, lay_out, pair_of
 from ttt_jax.train.invented.objects.selectors import draw_selector
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler
+from ttt_jax.train.invented.placing import Space
+from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
 
-def crop(rng: np.random.Generator) -> PairSampler:
+def crop(rng: Rng) -> PairSampler:
     """The one chosen thing is the output: as it is, turned, enlarged, recoloured, repeated or framed."""
     palette = Palette(rng)
     selector = draw_selector(rng, palette, lambda s: s.single)
@@ -22,12 +23,11 @@ def crop(rng: np.random.Generator) -> PairSampler:
     margin = palette.one() if which == 3 else None
     look = selector.look(rng, palette)
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
-        scene = selector.draw(rng, size, look)
-        chosen = selector.chosen(scene) if scene else None
-        question = scene.painted() if scene else None
-        if scene is None or question is None or chosen is None:
+    def sample(rng: Rng, size: float) -> Pair | None:
+        drawn = selector.draw_chosen(rng, size, look)
+        if drawn is None:
             return None
+        scene, chosen = drawn
         thing = change(scene, scene.things[chosen.index(True)])
         if thing is None:
             return None
@@ -40,23 +40,23 @@ def crop(rng: np.random.Generator) -> PairSampler:
             answer = np.pad(answer, 1, constant_values=margin or 0)
         elif which == 4:
             answer = np.tile(answer, (2, 2))
-        return (question, answer) if max(answer.shape) <= 30 else None
+        return pair_of(scene, answer)
 
     return sample
 
 
-def crop_to_chosen(rng: np.random.Generator) -> PairSampler:
+def crop_to_chosen(rng: Rng) -> PairSampler:
     """The part of the grid around all chosen things, with whatever else lies in it, or without."""
     palette = Palette(rng)
     selector = draw_selector(rng, palette)
     margin, only = int(rng.random() < 0.25), bool(rng.random() < 0.4)
     look = selector.look(rng, palette)
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
-        scene = selector.draw(rng, size, look)
-        chosen = selector.chosen(scene) if scene else None
-        if scene is None or chosen is None:
+    def sample(rng: Rng, size: float) -> Pair | None:
+        drawn = selector.draw_chosen(rng, size, look)
+        if drawn is None:
             return None
+        scene, chosen = drawn
         things = [t for t, c in zip(scene.things, chosen, strict=True) if c]
         shown = scene.painted(things if only else None)
         if shown is None:
@@ -68,32 +68,30 @@ def crop_to_chosen(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def crop_to_marks(rng: np.random.Generator) -> PairSampler:
+def crop_to_marks(rng: Rng) -> PairSampler:
     """The part of the grid that a frame, or four corner cells, mark: with the marks or without."""
     palette = Palette(rng)
     mark = palette.one()
     corners, keep_marks = bool(rng.random() < 0.6), bool(rng.random() < 0.3)
     look = replace(draw_look(rng, palette), most=12)
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         height, width = extent(rng, size, look.square, least=6)
         h, w = int(rng.integers(4, height + 1)), int(rng.integers(4, width + 1))
         top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
         edge = shapes.frame(h, w)
         if corners:
             edge[1:-1] = edge[:, 1:-1] = False
-        space = shapes.Space(height, width, gap=0)
+        space = Space(height, width, gap=0)
         space.taken[top : top + h, left : left + w] = edge
         masks = [look.mask(rng, 3) for _ in range(int(rng.integers(4, look.most)))]
         scene = lay_out(rng, look, look.sprites(rng, masks), height, width, space=space)
         scene.ground[top : top + h, left : left + w][edge] = mark
         inset = 0 if keep_marks else 1
         shown = scene.painted()
-        return (
-            None
-            if shown is None
-            else pair_of(scene, shown[top + inset : top + h - inset, left + inset : left + w - inset])
-        )
+        if shown is None:
+            return None
+        return pair_of(scene, shown[top + inset : top + h - inset, left + inset : left + w - inset])
 
     return sample
 

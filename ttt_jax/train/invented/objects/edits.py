@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from ttt_jax.train.invented.objects.actions import Action, act, as_action, draw_action
 from ttt_jax.train.invented.objects.changes import draw_change, keep
 from ttt_jax.train.invented.objects.scenes import Palette, Scene, Thing, pair_of
-from ttt_jax.train.invented.objects.selector import Selector
+from ttt_jax.train.invented.objects.selector import EVERYTHING
 from ttt_jax.train.invented.objects.selectors import MEASURES, PLACES, draw_selector
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler
+from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
 
 def _pair(scene: Scene, things: list[Thing] | None) -> Pair | None:
     return None if things is None else pair_of(scene, scene.painted(things))
 
 
-def edit_chosen(rng: np.random.Generator) -> PairSampler:
+def edit_chosen(rng: Rng) -> PairSampler:
     """One action for chosen things; others stay, go, or have an action of their own."""
     palette = Palette(rng)
     selector = draw_selector(rng, palette)
@@ -29,41 +27,39 @@ def edit_chosen(rng: np.random.Generator) -> PairSampler:
     mine, other = (action, draw_action(rng, palette)) if fate is None else fate
     look = selector.look(rng, palette)
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
-        scene = selector.draw(rng, size, look)
-        chosen = selector.chosen(scene) if scene else None
-        if scene is None or chosen is None:
+    def sample(rng: Rng, size: float) -> Pair | None:
+        drawn = selector.draw_chosen(rng, size, look)
+        if drawn is None:
             return None
+        scene, chosen = drawn
         return _pair(scene, act(scene, [mine if c else other for c in chosen]))
 
     return sample
 
 
-def edit_all(rng: np.random.Generator) -> PairSampler:
+def edit_all(rng: Rng) -> PairSampler:
     """One action for everything there is."""
     palette = Palette(rng)
     action = draw_action(rng, palette)
-    selector = Selector(lambda scene: [True] * len(scene.things))
-    look = selector.look(rng, palette)
+    look = EVERYTHING.look(rng, palette)
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
-        scene = selector.draw(rng, size, look)
+    def sample(rng: Rng, size: float) -> Pair | None:
+        scene = EVERYTHING.draw(rng, size, look)
         return None if scene is None else _pair(scene, act(scene, [action] * len(scene.things)))
 
     return sample
 
 
-def recolour_by_rank(rng: np.random.Generator) -> PairSampler:
+def recolour_by_rank(rng: Rng) -> PairSampler:
     """As many colours as things, handed out in the order of a measure."""
     palette = Palette(rng)
     measure = (MEASURES + PLACES)[int(rng.integers(len(MEASURES) + len(PLACES)))]
     sign = 1 - 2 * int(rng.integers(2))
     table = palette.take(int(rng.integers(2, 5)))
-    selector = Selector(lambda scene: [True] * len(scene.things))
-    look = replace(selector.look(rng, palette), most=len(table), same_in_pair=bool(rng.random() < 0.6))
+    look = replace(EVERYTHING.look(rng, palette), most=len(table), same_in_pair=bool(rng.random() < 0.6))
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
-        scene = selector.draw(rng, size, look)
+    def sample(rng: Rng, size: float) -> Pair | None:
+        scene = EVERYTHING.draw(rng, size, look)
         if scene is None or len(scene.things) > len(table):
             return None
         values = [sign * measure(t) for t in scene.things]
@@ -75,7 +71,7 @@ def recolour_by_rank(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def two_steps(rng: np.random.Generator) -> PairSampler:
+def two_steps(rng: Rng) -> PairSampler:
     """A change of chosen things or of all, then an action for those that another selector chooses or for all."""
     palette = Palette(rng)
     selector = draw_selector(rng, palette)
@@ -88,11 +84,11 @@ def two_steps(rng: np.random.Generator) -> PairSampler:
     other: Action | None = None if rng.random() < 0.2 and second is not None else as_action(keep)
     look = selector.look(rng, palette)
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
-        scene = selector.draw(rng, size, look)
-        chosen = selector.chosen(scene) if scene else None
-        if scene is None or chosen is None:
+    def sample(rng: Rng, size: float) -> Pair | None:
+        drawn = selector.draw_chosen(rng, size, look)
+        if drawn is None:
             return None
+        scene, chosen = drawn
         changed = [first(scene, t) if c or first_for_all else t for t, c in zip(scene.things, chosen, strict=True)]
         middle = replace(scene, things=[t for t in changed if t is not None])
         if len(middle.things) < len(changed) or middle.painted() is None:

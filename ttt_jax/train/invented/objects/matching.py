@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ttt_jax.train.invented.draws import side
 from ttt_jax.train.invented.objects import shapes
 from ttt_jax.train.invented.objects.scenes import (
     CLEAR,
@@ -19,10 +20,11 @@ from ttt_jax.train.invented.objects.scenes import (
     pair_of,
     solid,
 )
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler, side
+from ttt_jax.train.invented.placing import Space
+from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng, turned
 
 
-def _different_masks(rng: np.random.Generator, look, bound: int, count: int) -> list[np.ndarray]:
+def _different_masks(rng: Rng, look, bound: int, count: int) -> list[np.ndarray]:
     """Shapes of which no two are equal up to symmetry; fewer than `count` if the look has not so many."""
     masks: list[np.ndarray] = []
     for _ in range(3 * count):
@@ -34,7 +36,7 @@ def _different_masks(rng: np.random.Generator, look, bound: int, count: int) -> 
     return masks
 
 
-def legend(rng: np.random.Generator) -> PairSampler:
+def legend(rng: Rng) -> PairSampler:
     """Coloured things show the colour that belongs to their shape; things of a neutral colour take it on.
 
     Or the other way about: things whose shape no coloured one shows are deleted, or those that one shows.
@@ -43,13 +45,13 @@ def legend(rng: np.random.Generator) -> PairSampler:
     neutral = palette.one()
     line = palette.one() if rng.random() < 0.6 else None  # divides the legend from the rest
     upright = bool(rng.integers(2))
-    what, turned = int(rng.choice(3, p=[0.7, 0.15, 0.15])), bool(rng.random() < 0.3)
+    what, any_way = int(rng.choice(3, p=[0.7, 0.15, 0.15])), bool(rng.random() < 0.3)
     fixed = bool(rng.random() < 0.25)
     look = replace(draw_look(rng, palette, plain=True), noise=None, striped=None, same_in_pair=False)
     look = replace(look, palette=palette.rest(6))
     constant = [look.mask(rng, 3) for _ in range(6)]
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         height, width = extent(rng, size, look.square, least=8)
         if not upright:
             height, width = width, height
@@ -64,7 +66,7 @@ def legend(rng: np.random.Generator) -> PairSampler:
         if len(shown) < 1 or len(colours) < len(shown):
             return None
         ground, ground_colour = empty_ground(rng, look, height, width)
-        space = shapes.Space(height, width)
+        space = Space(height, width)
         space.take(0, 0, height, bound + (line is not None))
         if line is not None:
             ground[:, bound] = line
@@ -72,7 +74,7 @@ def legend(rng: np.random.Generator) -> PairSampler:
         things, after = [], []
         for _ in range(int(rng.integers(2, look.most + 1))):
             pick = int(rng.integers(len(shown) if what == 0 else len(masks)))
-            mask = np.rot90(masks[pick], int(rng.integers(4))) if turned else masks[pick]
+            mask = np.rot90(masks[pick], int(rng.integers(4))) if any_way else masks[pick]
             spot = space.place(rng, *mask.shape)
             if spot is None:
                 continue
@@ -90,7 +92,7 @@ def legend(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def dyed(rng: np.random.Generator) -> PairSampler:
+def dyed(rng: Rng) -> PairSampler:
     """A coloured cell on, or next to, each thing gives the thing its colour; the cell stays or goes."""
     palette = Palette(rng)
     neutral = palette.one()
@@ -99,11 +101,11 @@ def dyed(rng: np.random.Generator) -> PairSampler:
     side_of = int(rng.integers(4))
     look = replace(draw_look(rng, palette, plain=True), palette=palette.rest(6), striped=None)
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         height, width = extent(rng, size, look.square, least=7)
         bound = int(np.clip(min(height, width) // 3, 2, 5))
         ground, ground_colour = empty_ground(rng, look, height, width)
-        space = shapes.Space(height, width)
+        space = Space(height, width)
         things, after = [], []
         for colour in look.colours(rng, int(rng.integers(2, look.most + 1))):
             mask = look.mask(rng, bound)
@@ -135,19 +137,19 @@ def dyed(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def headers(rng: np.random.Generator) -> PairSampler:
+def headers(rng: Rng) -> PairSampler:
     """The border shows a colour for each column; things below take the colour above them, cell by cell or whole."""
     palette = Palette(rng)
     neutral = palette.one()
-    turned = int(rng.integers(4))
+    turn = int(rng.integers(8))
     by_cell = bool(rng.random() < 0.5)
     gone = bool(rng.random() < 0.2)
     look = replace(draw_look(rng, palette, plain=True), palette=palette.rest(5), noise=None, striped=None)
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         height, width = extent(rng, size, look.square, least=5)
         bound = 3 if width > 7 else 2
-        space = shapes.Space(height, width)
+        space = Space(height, width)
         space.take(0, 0, 1, width)
         masks = [look.mask(rng, bound) for _ in range(int(rng.integers(2, look.most + 1)))]
         scene = lay_out(rng, look, [solid(m, neutral) for m in masks], height, width, space=space)
@@ -172,32 +174,30 @@ def headers(rng: np.random.Generator) -> PairSampler:
         if pair is None:
             return None
         question, answer = pair
-        if gone:
-            answer = answer[1:]
-        return np.ascontiguousarray(np.rot90(question, turned)), np.ascontiguousarray(np.rot90(answer, turned))
+        return turned((question, answer[1:] if gone else answer), turn)
 
     return sample
 
 
-def compare(rng: np.random.Generator) -> PairSampler:
+def compare(rng: Rng) -> PairSampler:
     """Two things: the output says whether they are alike in shape, colour or size."""
     palette = Palette(rng)
     yes, no = palette.take(2)
     what = int(rng.integers(4))
     height, width = ((1, 1), (1, 1), (3, 3), (2, 2), (1, 3))[int(rng.integers(5))]
-    turned = bool(rng.random() < 0.3)
+    any_way = bool(rng.random() < 0.3)
     pictures = [np.full((height, width), c, np.int8) for c in (yes, no)]
     look = replace(draw_look(rng, palette, plain=True), same_in_pair=False)
     look = replace(look, palette=palette.rest(2 if what == 1 else 4), same_in_pair=what != 1)
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         height, width = extent(rng, min(size, 0.4), look.square, least=5)
         bound = int(np.clip(min(height, width) // 2 - 1, 2, 5))
         first = look.mask(rng, bound)
-        again = np.rot90(first, int(rng.integers(1, 4))) if turned else first
+        again = np.rot90(first, int(rng.integers(1, 4))) if any_way else first
         second = again if rng.random() < 0.5 else look.mask(rng, bound)
         colours = look.colours(rng, 2)
-        alike = shapes.same_up_to_symmetry(first, second) if turned else np.array_equal(first, second)
+        alike = shapes.same_up_to_symmetry(first, second) if any_way else np.array_equal(first, second)
         if what == 1:
             alike = colours[0] == colours[1]
         elif what == 2:
@@ -213,7 +213,7 @@ def compare(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def nested(rng: np.random.Generator) -> PairSampler:
+def nested(rng: Rng) -> PairSampler:
     """Frames within frames: their colours listed, reversed, passed inwards, or the middle one shown."""
     palette = Palette(rng)
     what, as_row = int(rng.integers(5)), bool(rng.integers(2))
@@ -221,7 +221,7 @@ def nested(rng: np.random.Generator) -> PairSampler:
     whole = bool(rng.random() < 0.5)  # the frames fill the grid
     look = replace(draw_look(rng, palette, plain=True), palette=palette.rest(8), striped=None)
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         depth = int(rng.integers(2, 5))
         widths = rng.integers(1, 3 if thick else 2, depth).tolist()
         colours = [int(c) for c in rng.permutation(look.palette)[:depth]]

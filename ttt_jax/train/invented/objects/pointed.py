@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from ttt_jax.train.invented.draws import side
+from ttt_jax.train.invented.masks import trim
 from ttt_jax.train.invented.objects import shapes
 from ttt_jax.train.invented.objects.scenes import (
     CLEAR,
@@ -18,13 +20,14 @@ from ttt_jax.train.invented.objects.scenes import (
     pair_of,
     solid,
 )
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler, side
+from ttt_jax.train.invented.placing import Space
+from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng, legal, turned
 
 _DIRECTIONS = ((0, 1), (-1, 0), (0, -1), (1, 0))
 """As `np.rot90` turns a sprite that points to the right, by 0, 1, 2 and 3 quarters."""
 
 
-def pointers(rng: np.random.Generator) -> PairSampler:
+def pointers(rng: Rng) -> PairSampler:
     """Things with a marked side: a ray leaves there or at the back, or the thing moves that way to the border."""
     palette = Palette(rng)
     mark = palette.one()
@@ -43,10 +46,10 @@ def pointers(rng: np.random.Generator) -> PairSampler:
     look = replace(draw_look(rng, palette, plain=True), noise=None, striped=None)
     directions = [0, 1, 2, 3] if rng.random() < 0.7 else rng.permutation(4)[:2].tolist()
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         height, width = extent(rng, size, look.square, least=6)
         ground, ground_colour = empty_ground(rng, look, height, width)
-        space = shapes.Space(height, width)
+        space = Space(height, width)
         things, after = [], []
         for colour in look.colours(rng, int(rng.integers(1, look.most))):
             turns = directions[int(rng.integers(len(directions)))]
@@ -86,10 +89,10 @@ def pointers(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def bars(rng: np.random.Generator) -> PairSampler:
+def bars(rng: Rng) -> PairSampler:
     """Bars on a common line: sorted, recoloured by rank or by length, levelled, turned over, or one of them told."""
     palette = Palette(rng)
-    what, turned = int(rng.integers(7)), int(rng.integers(4))
+    what, quarters = int(rng.integers(7)), int(rng.integers(4))
     inks = palette.take(3)
     apart = int(rng.integers(2))
     one_colour = bool(rng.random() < 0.5) and what not in (0, 6)
@@ -97,7 +100,7 @@ def bars(rng: np.random.Generator) -> PairSampler:
     look = replace(draw_look(rng, palette, plain=True), same_in_pair=one_colour, noise=None, striped=None)
     look = replace(look, palette=palette.rest(1 if one_colour else 5))
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         height = side(rng, size, least=4)
         count = int(rng.integers(2, max(3, min(8, round(3 + 6 * size))) + 1))
         lengths = rng.integers(1, height + 1, count)
@@ -108,7 +111,7 @@ def bars(rng: np.random.Generator) -> PairSampler:
             filled = np.arange(height)[::-1, None] < lengths
             out = np.full((height, count * (1 + apart) - apart), ground_colour, np.int8)
             out[:, :: 1 + apart] = np.where(filled, colours, ground_colour)
-            return np.rot90(out, turned)
+            return np.rot90(out, quarters)
 
         question = picture(lengths, colours)
         different = len(set(lengths.tolist())) == count
@@ -137,14 +140,14 @@ def bars(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def overlaid(rng: np.random.Generator) -> PairSampler:
+def overlaid(rng: Rng) -> PairSampler:
     """Two rectangles, one partly on the other: which is above is told, or changed, or what they share is shown."""
     palette = Palette(rng)
     what, ink = int(rng.integers(6)), palette.one()
     hollow = bool(rng.random() < 0.3)
     look = replace(draw_look(rng, palette, plain=True), palette=palette.rest(6), striped=None)
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         height, width = extent(rng, size, look.square, least=6)
         first, second = (int(c) for c in rng.permutation(look.palette)[:2])
         h, w = (rng.integers(3, max(4, n - 2) + 1, 2) for n in (height, width))
@@ -174,29 +177,27 @@ def overlaid(rng: np.random.Generator) -> PairSampler:
             answer = ground.copy()
             answer[masks[1]] = second
         elif what == 3:
-            rows, columns = np.flatnonzero(shared.any(1)), np.flatnonzero(shared.any(0))
-            box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-            answer = np.where(shared[box], np.int8(ink), np.int8(ground_colour))
+            answer = np.where(trim(shared), np.int8(ink), np.int8(ground_colour))
         elif what == 4:
             answer = np.full((1, 1), second, np.int8)
         else:
             answer[masks[0]], answer[masks[1]] = second, first
-        return question, np.ascontiguousarray(answer, np.int8)
+        return legal(question, answer)
 
     return sample
 
 
-def drawn_together(rng: np.random.Generator) -> PairSampler:
+def drawn_together(rng: Rng) -> PairSampler:
     """Two things face each other: one moves until they touch, both meet, a bridge joins them, or they are parted."""
     palette = Palette(rng)
     what, ink = int(rng.integers(4)), palette.one()
-    turned = int(rng.integers(4))
+    turn = int(rng.integers(8))
     mover = int(rng.integers(2))
     look = draw_look(rng, palette, plain=True)
     kinds = palette.take(2)
     look = replace(look, noise=None, striped=None, palette=kinds)
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         height, width = extent(rng, size, look.square, least=6)
         bound = int(np.clip(min(height, width) // 3, 2, 5))
         sprites = [solid(look.mask(rng, bound), c) for c in kinds]
@@ -240,11 +241,7 @@ def drawn_together(rng: np.random.Generator) -> PairSampler:
             after = [one, two, *bridges]
         else:
             after = [one.moved(0, -a), two.moved(0, width - two.width - b)]
-        pair = pair_of(scene, scene.painted(after))
-        return pair and (
-            np.ascontiguousarray(np.rot90(pair[0], turned)),
-            np.ascontiguousarray(np.rot90(pair[1], turned)),
-        )
+        return turned(pair_of(scene, scene.painted(after)), turn)
 
     return sample
 

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from ttt_jax.train.invented.draws import pick
+from ttt_jax.train.invented.masks import ORTHOGONAL
 from ttt_jax.train.invented.objects import shapes
 from ttt_jax.train.invented.objects.scenes import (
     Palette,
@@ -18,32 +20,28 @@ from ttt_jax.train.invented.objects.scenes import (
     pair_of,
     solid,
 )
-from ttt_jax.train.invented.objects.selector import Selector
+from ttt_jax.train.invented.objects.selector import EVERYTHING
 from ttt_jax.train.invented.objects.selectors import draw_selector
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler
-
-_ALL = Selector(lambda scene: [True] * len(scene.things))
-_DIRECTIONS = ((0, 1), (1, 0), (0, -1), (-1, 0))
-
+from ttt_jax.train.invented.placing import Space
+from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng, legal, turned
 
 # ---------------------------------------------------------------- movement
 
 
-def slide(rng: np.random.Generator) -> PairSampler:
+def slide(rng: Rng) -> PairSampler:
     """Chosen things, or all, slide in one direction until they meet another thing or the border; rigidly."""
     palette = Palette(rng)
-    everything = bool(rng.random() < 0.4)
-    selector = _ALL if everything else draw_selector(rng, palette)
-    down, across = _DIRECTIONS[int(rng.integers(4))]
+    selector = EVERYTHING if rng.random() < 0.4 else draw_selector(rng, palette)
+    down, across = pick(rng, ORTHOGONAL)
     ink = palette.one() if rng.random() < 0.3 else None
     trail = palette.one() if rng.random() < 0.15 else None
     look = selector.look(rng, palette)
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
-        scene = selector.draw(rng, size, look)
-        chosen = ([True] * len(scene.things) if everything else selector.chosen(scene)) if scene else None
-        if scene is None or chosen is None:
+    def sample(rng: Rng, size: float) -> Pair | None:
+        drawn = selector.draw_chosen(rng, size, look)
+        if drawn is None:
             return None
+        scene, chosen = drawn
         height, width = scene.ground.shape
         taken = np.zeros((height, width), bool)
         for thing, moves in zip(scene.things, chosen, strict=True):
@@ -76,7 +74,7 @@ def slide(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def attract(rng: np.random.Generator) -> PairSampler:
+def attract(rng: Rng) -> PairSampler:
     """Small things in line with a large one move to it, or away to the border, or are joined to it by a line."""
     palette = Palette(rng)
     anchor = palette.one()
@@ -85,7 +83,7 @@ def attract(rng: np.random.Generator) -> PairSampler:
     mixed = palette.one() if rng.random() < 0.4 else None  # things of this colour stay
     look = replace(draw_look(rng, palette, plain=True), noise=None)
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         height, width = extent(rng, size, look.square, least=6)
         h, w = int(rng.integers(2, max(3, height // 3 + 1))), int(rng.integers(2, max(3, width // 3 + 1)))
         top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
@@ -135,7 +133,7 @@ def attract(rng: np.random.Generator) -> PairSampler:
 # ------------------------------------------------------------------ linking
 
 
-def connect(rng: np.random.Generator) -> PairSampler:
+def connect(rng: Rng) -> PairSampler:
     """Cells of one colour in line with each other are joined, through the ground only or over everything."""
     palette = Palette(rng)
     ink = palette.one() if rng.random() < 0.5 else None
@@ -144,9 +142,9 @@ def connect(rng: np.random.Generator) -> PairSampler:
     blocks = 1 if rng.random() < 0.7 else 2
     look = replace(draw_look(rng, palette, plain=True), noise=None)
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         height, width = extent(rng, size, look.square, least=5)
-        space = shapes.Space(height, width, gap=1)
+        space = Space(height, width)
         things, lines = [], []
         palette_now = [*look.palette, *([wanted] * 2 if wanted is not None else [])]
         lines_across: list[tuple[int, int, int, int]] = []
@@ -184,7 +182,7 @@ def connect(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def box_groups(rng: np.random.Generator) -> PairSampler:
+def box_groups(rng: Rng) -> PairSampler:
     """A box around all chosen things together: its frame, its area, or its corners; inside or around them."""
     palette = Palette(rng)
     selector = draw_selector(rng, palette, lambda s: not s.single)
@@ -193,10 +191,12 @@ def box_groups(rng: np.random.Generator) -> PairSampler:
     gone = bool(rng.random() < 0.2)
     look = selector.look(rng, palette)
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
-        scene = selector.draw(rng, size, look)
-        chosen = selector.chosen(scene) if scene else None
-        if scene is None or chosen is None or sum(chosen) < 2:
+    def sample(rng: Rng, size: float) -> Pair | None:
+        drawn = selector.draw_chosen(rng, size, look)
+        if drawn is None:
+            return None
+        scene, chosen = drawn
+        if sum(chosen) < 2:
             return None
         things = [t for t, c in zip(scene.things, chosen, strict=True) if c]
         top, left = min(t.row for t in things) - outside, min(t.column for t in things) - outside
@@ -214,16 +214,16 @@ def box_groups(rng: np.random.Generator) -> PairSampler:
     return sample
 
 
-def other_side(rng: np.random.Generator) -> PairSampler:
+def other_side(rng: Rng) -> PairSampler:
     """A line divides the grid; the things on one side are copied, or moved, to the other: mirrored or shifted."""
     palette = Palette(rng)
     line = palette.one()
     ink = palette.one() if rng.random() < 0.3 else None
-    mirrored, moves, turned = bool(rng.random() < 0.65), bool(rng.random() < 0.25), int(rng.integers(4))
+    mirrored, moves, turn = bool(rng.random() < 0.65), bool(rng.random() < 0.25), int(rng.integers(8))
     look = draw_look(rng, palette)
     look = replace(look, noise=None, striped=None)
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
+    def sample(rng: Rng, size: float) -> Pair | None:
         height, half = extent(rng, size, square=False, least=3, most=14)
         height = min(30, max(height, half))
         bound = max(2, min(half - 1, 5))
@@ -239,13 +239,13 @@ def other_side(rng: np.random.Generator) -> PairSampler:
         middle = np.full((height, 1), line, np.int8)
         question = np.hstack([shown, middle, empty])
         answer = np.hstack([empty if moves else shown, middle, copy])
-        return np.ascontiguousarray(np.rot90(question, turned)), np.ascontiguousarray(np.rot90(answer, turned))
+        return turned(legal(question, answer), turn)
 
     return sample
 
 
-def exchange(rng: np.random.Generator) -> PairSampler:
-    """Two things, the ones with the most and fewest of something, exchange colours or places; or all pass them on."""
+def exchange(rng: Rng) -> PairSampler:
+    """Two things exchange colours or places; or up to four pass theirs on, from top to bottom or left to right."""
     palette = Palette(rng)
     by_place = bool(rng.random() < 0.35)
     cycle = bool(rng.random() < 0.3)
@@ -253,8 +253,8 @@ def exchange(rng: np.random.Generator) -> PairSampler:
     look = replace(draw_look(rng, palette, plain=True), palette=palette.rest(8), same_in_pair=False)
     look = replace(look, most=4 if cycle else 2)
 
-    def sample(rng: np.random.Generator, size: float) -> Pair | None:
-        scene = _ALL.draw(rng, size, look)
+    def sample(rng: Rng, size: float) -> Pair | None:
+        scene = EVERYTHING.draw(rng, size, look)
         if scene is None or len(scene.things) > look.most:
             return None
         things = sorted(scene.things, key=lambda t: t.column if column else t.row)

@@ -13,9 +13,12 @@ from functools import cached_property
 
 import numpy as np
 
-from ttt_jax.tasks.grids import MAX_SIDE
+from ttt_jax.tasks.grids import COLOURS
+from ttt_jax.train.invented.draws import chance, side
+from ttt_jax.train.invented.masks import components, enclosed
 from ttt_jax.train.invented.objects import shapes
-from ttt_jax.train.invented.rule import Pair, side
+from ttt_jax.train.invented.placing import Place, Space
+from ttt_jax.train.invented.rule import Pair, Rng, legal
 
 CLEAR = -1
 """The colour of see-through cells in sprites."""
@@ -55,7 +58,7 @@ class Thing:
     @cached_property
     def counts(self) -> np.ndarray:
         """int[10]: how many cells have each colour."""
-        return np.bincount(self.sprite[self.mask], minlength=10)
+        return np.bincount(self.sprite[self.mask], minlength=COLOURS)
 
     @property
     def colour(self) -> int:
@@ -75,11 +78,11 @@ class Thing:
         """bool[height, width]: see-through cells that it encloses."""
         if self.mask.all() or min(self.mask.shape) < 3:
             return np.zeros(self.mask.shape, bool)
-        return shapes.enclosed(self.mask)
+        return enclosed(self.mask)
 
     @property
     def hole_count(self) -> int:
-        return len(shapes.components(self.holes)) if self.holes.any() else 0
+        return len(components(self.holes)) if self.holes.any() else 0
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -151,10 +154,10 @@ class Palette:
         "twins" (things of one shape).
     """
 
-    def __init__(self, rng: np.random.Generator):
+    def __init__(self, rng: Rng):
         self.wants: set[str] = set()
-        first = shapes.ground_colour(rng)
-        self._left = shapes.colours(rng, 10, avoid=(first,))
+        first = 0 if chance(rng, 0.8) else int(rng.integers(COLOURS))
+        self._left = [c for c in rng.permutation(COLOURS).tolist() if c != first]
         self._taken: list[int] = []
         # One rule in ten has a ground that changes from pair to pair.
         self.grounds = [first] if rng.random() < 0.9 else [first, *self._left[:2]]
@@ -233,15 +236,15 @@ class Look:
     striped: int | None = None
     largest: int = 8
 
-    def mask(self, rng: np.random.Generator, bound: int) -> np.ndarray:
+    def mask(self, rng: Rng, bound: int) -> np.ndarray:
         return self.makers[int(rng.random() * len(self.makers))](rng, bound)
 
-    def colours(self, rng: np.random.Generator, count: int) -> list[int]:
+    def colours(self, rng: Rng, count: int) -> list[int]:
         """Of `count` things."""
         picks = rng.integers(len(self.palette), size=count).tolist()
         return [self.palette[picks[0] if self.same_in_pair else p] for p in picks]
 
-    def sprite(self, rng: np.random.Generator, mask: np.ndarray, colour: int) -> np.ndarray:
+    def sprite(self, rng: Rng, mask: np.ndarray, colour: int) -> np.ndarray:
         """int8[height, width]: a shape in its dress."""
         sprite = np.where(mask, np.int8(colour), np.int8(CLEAR))
         if self.dress == "plain" or np.count_nonzero(mask) < 3 or len(self.palette) < 2:
@@ -258,7 +261,7 @@ class Look:
             sprite[mask & (rng.random(mask.shape) < 0.5)] = second
         return sprite
 
-    def sprites(self, rng: np.random.Generator, masks: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def sprites(self, rng: Rng, masks: Sequence[np.ndarray]) -> list[np.ndarray]:
         return [self.sprite(rng, m, c) for m, c in zip(masks, self.colours(rng, len(masks)), strict=True)]
 
 
@@ -266,7 +269,7 @@ def _always(mask: np.ndarray) -> shapes.Maker:
     return lambda rng, bound: mask
 
 
-def draw_look(rng: np.random.Generator, palette: Palette, plain: bool = False) -> Look:
+def draw_look(rng: Rng, palette: Palette, plain: bool = False) -> Look:
     """A look whose colours have no role in the rule yet; `plain` for rules in which a thing has just one colour."""
     picked = rng.choice(len(_MAKERS), size=int(rng.integers(1, 5)), replace=False, p=_MAKER_SHARE)
     makers = [_MAKERS[i][0] for i in picked]
@@ -296,7 +299,7 @@ def draw_look(rng: np.random.Generator, palette: Palette, plain: bool = False) -
     )
 
 
-def extent(rng: np.random.Generator, size: float, square: bool, least: int = 5, most: int = 30) -> tuple[int, int]:
+def extent(rng: Rng, size: float, square: bool, least: int = 5, most: int = 30) -> tuple[int, int]:
     """Height and width of a grid."""
     height = side(rng, size, least, most)
     if square:
@@ -304,14 +307,14 @@ def extent(rng: np.random.Generator, size: float, square: bool, least: int = 5, 
     return height, min(most, max(least, height + int(rng.integers(-4, 5))))
 
 
-def bound_of(rng: np.random.Generator, look: Look, height: int, width: int) -> int:
+def bound_of(rng: Rng, look: Look, height: int, width: int) -> int:
     """How large the things of one scene may be so that some fit next to each other."""
     least = min(height, width)
     lowest = 2 if least < 8 or look.largest < 4 else 3
     return int(rng.integers(lowest, int(np.clip(0.45 * least, 2, look.largest)) + 1))
 
 
-def empty_ground(rng: np.random.Generator, look: Look, height: int, width: int) -> tuple[np.ndarray, int]:
+def empty_ground(rng: Rng, look: Look, height: int, width: int) -> tuple[np.ndarray, int]:
     """A ground in this look and its colour."""
     colour = look.grounds[int(rng.integers(len(look.grounds)))]
     ground = np.full((height, width), colour, np.int8)
@@ -323,17 +326,17 @@ def empty_ground(rng: np.random.Generator, look: Look, height: int, width: int) 
 
 
 def lay_out(
-    rng: np.random.Generator,
+    rng: Rng,
     look: Look,
     sprites: Sequence[np.ndarray],
     height: int,
     width: int,
-    places: Sequence[shapes.Place] | None = None,
-    space: shapes.Space | None = None,
+    places: Sequence[Place] | None = None,
+    space: Space | None = None,
 ) -> Scene:
     """A scene of such things as fit, in random places."""
     ground, colour = empty_ground(rng, look, height, width)
-    space = shapes.Space(height, width, look.gap) if space is None else space
+    space = Space(height, width, look.gap) if space is None else space
     things = []
     for i, sprite in enumerate(sprites):
         spot = space.place(rng, *sprite.shape, where=places[i] if places else "anywhere")
@@ -350,6 +353,4 @@ def solid(mask: np.ndarray, colour: int) -> np.ndarray:
 def pair_of(scene: Scene, answer: np.ndarray | None) -> Pair | None:
     """A scene and what becomes of it, if that is a change and a legal grid."""
     question = scene.painted()
-    if question is None or answer is None or max(answer.shape) > MAX_SIDE or np.array_equal(question, answer):
-        return None
-    return question, np.ascontiguousarray(answer, np.int8)
+    return None if question is None or answer is None else legal(question, answer)

@@ -8,9 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from ttt_jax.train.invented.draws import weighted
 from ttt_jax.train.invented.objects import shapes
 from ttt_jax.train.invented.objects.scenes import CLEAR, Look, Palette, Scene, Thing
 from ttt_jax.train.invented.objects.selector import Selector, Sprites, plain_cast
+from ttt_jax.train.invented.placing import Place
+from ttt_jax.train.invented.rule import Rng
 
 Measure = Callable[[Thing], float]
 Trait = Callable[[Thing], bool]
@@ -39,7 +42,7 @@ PLACES: tuple[Measure, ...] = (
 )
 
 
-def holed_cast(rng: np.random.Generator, look: Look, bound: int, count: int) -> Sprites:
+def holed_cast(rng: Rng, look: Look, bound: int, count: int) -> Sprites:
     """Things with different numbers of holes: 0, 1, 2, ... as far as there is room."""
     masks = []
     for holes in rng.permutation(count).tolist():
@@ -61,13 +64,13 @@ def extreme(measure: Measure, sign: int, rank: int = 0, cast=plain_cast) -> Sele
     return Selector(judge, cast, single=True)
 
 
-def _by_size(rng: np.random.Generator, palette: Palette) -> Selector:
+def _by_size(rng: Rng, palette: Palette) -> Selector:
     measure = MEASURES[int(rng.integers(len(MEASURES)))]
     rank = int(rng.random() < 0.15)
     return extreme(measure, 1 if rng.random() < 0.6 else -1, rank, holed_cast if measure is _holes else plain_cast)
 
 
-def _by_position(rng: np.random.Generator, palette: Palette) -> Selector:
+def _by_position(rng: Rng, palette: Palette) -> Selector:
     which = int(rng.integers(len(PLACES)))
     return extreme(PLACES[which], 1 if which > 1 else -1)
 
@@ -79,16 +82,16 @@ def _mirrored(axis: int) -> Trait:
     return lambda t: bool(np.array_equal(t.mask, np.flip(t.mask, axis)))
 
 
-def _tall(rng: np.random.Generator, bound: int) -> np.ndarray:
+def _tall(rng: Rng, bound: int) -> np.ndarray:
     width = int(rng.integers(1, max(2, bound)))
     return shapes.rectangle(int(rng.integers(width + 1, bound + 2)), width)
 
 
-def _wide(rng: np.random.Generator, bound: int) -> np.ndarray:
+def _wide(rng: Rng, bound: int) -> np.ndarray:
     return _tall(rng, bound).T
 
 
-def _open_frame(rng: np.random.Generator, bound: int) -> np.ndarray:
+def _open_frame(rng: Rng, bound: int) -> np.ndarray:
     mask = shapes.any_frame(rng, bound)
     if rng.random() < 0.5:
         mask[int(rng.integers(1, mask.shape[0] - 1)), -int(rng.integers(2))] = False
@@ -97,11 +100,11 @@ def _open_frame(rng: np.random.Generator, bound: int) -> np.ndarray:
     return mask
 
 
-def _dot(rng: np.random.Generator, bound: int) -> np.ndarray:
+def _dot(rng: Rng, bound: int) -> np.ndarray:
     return shapes.rectangle(1, 1)
 
 
-def _mirror_image(rng: np.random.Generator, bound: int, axes) -> np.ndarray:
+def _mirror_image(rng: Rng, bound: int, axes) -> np.ndarray:
     return shapes.symmetric_blob(rng, *rng.integers(2, max(3, bound) + 1, 2).tolist(), axes=axes)
 
 
@@ -127,7 +130,7 @@ _TRAITS: tuple[tuple[Trait, list[shapes.Maker], list[shapes.Maker]], ...] = (
 def traited_cast(yes: list[shapes.Maker], no: list[shapes.Maker], single: bool):
     """A cast of some things made one way and some the other, at least one of each."""
 
-    def cast(rng: np.random.Generator, look: Look, bound: int, count: int) -> Sprites:
+    def cast(rng: Rng, look: Look, bound: int, count: int) -> Sprites:
         chosen = 1 if single else int(rng.integers(1, count))
         order = rng.permutation(count)
         makers = [yes if i < chosen else no for i in order]
@@ -136,7 +139,7 @@ def traited_cast(yes: list[shapes.Maker], no: list[shapes.Maker], single: bool):
     return cast
 
 
-def _by_trait(rng: np.random.Generator, palette: Palette) -> Selector:
+def _by_trait(rng: Rng, palette: Palette) -> Selector:
     trait, yes, no = _TRAITS[int(rng.integers(len(_TRAITS)))]
     single = bool(rng.random() < 0.4)
     cast = traited_cast(yes, no, single)
@@ -145,7 +148,7 @@ def _by_trait(rng: np.random.Generator, palette: Palette) -> Selector:
     return Selector(lambda scene: [trait(t) for t in scene.things], cast, single)
 
 
-def _by_threshold(rng: np.random.Generator, palette: Palette) -> Selector:
+def _by_threshold(rng: Rng, palette: Palette) -> Selector:
     """More cells, or holes, than a number; or exactly so many."""
     least = int(rng.integers(2, 7))
     if rng.random() < 0.5:
@@ -158,7 +161,7 @@ def _by_threshold(rng: np.random.Generator, palette: Palette) -> Selector:
     )
 
 
-def _twins(rng: np.random.Generator, look: Look, bound: int, count: int, odd: bool, turned: bool) -> Sprites:
+def _twins(rng: Rng, look: Look, bound: int, count: int, odd: bool, turned: bool) -> Sprites:
     templates = [look.mask(rng, bound) for _ in range(3)]
     which = [0] * (count - 1) + [1] if odd else [0] * (count // 2 + 1) + [1, 2][: count - count // 2 - 1]
     masks = [templates[w] for w in which]
@@ -167,7 +170,7 @@ def _twins(rng: np.random.Generator, look: Look, bound: int, count: int, odd: bo
     return look.sprites(rng, [masks[i] for i in rng.permutation(len(masks))])
 
 
-def _by_twin(rng: np.random.Generator, palette: Palette) -> Selector:
+def _by_twin(rng: Rng, palette: Palette) -> Selector:
     """The one whose shape no other has; or those whose shape is the commonest."""
     odd, turned = bool(rng.random() < 0.6), bool(rng.random() < 0.4)
     same = shapes.same_up_to_symmetry if turned else np.array_equal
@@ -186,11 +189,11 @@ def _by_twin(rng: np.random.Generator, palette: Palette) -> Selector:
 # -------------------------------------------------------------- by colour
 
 
-def _by_colour(rng: np.random.Generator, palette: Palette) -> Selector:
+def _by_colour(rng: Rng, palette: Palette) -> Selector:
     """Things of a colour that the rule names."""
     wanted = palette.one()
 
-    def cast(rng: np.random.Generator, look: Look, bound: int, count: int) -> Sprites:
+    def cast(rng: Rng, look: Look, bound: int, count: int) -> Sprites:
         chosen = int(rng.integers(1, count))
         masks = [look.mask(rng, bound) for _ in range(count)]
         colours = [wanted] * chosen + look.colours(rng, count - chosen)
@@ -199,11 +202,11 @@ def _by_colour(rng: np.random.Generator, palette: Palette) -> Selector:
     return Selector(lambda scene: [t.colour == wanted for t in scene.things], cast, plain=True)
 
 
-def _by_colour_count(rng: np.random.Generator, palette: Palette) -> Selector:
+def _by_colour_count(rng: Rng, palette: Palette) -> Selector:
     """The one in a colour of its own; those of the commonest colour; or all that are not."""
     odd, flipped = bool(rng.random() < 0.5), bool(rng.random() < 0.3)
 
-    def cast(rng: np.random.Generator, look: Look, bound: int, count: int) -> Sprites:
+    def cast(rng: Rng, look: Look, bound: int, count: int) -> Sprites:
         count = max(3, count)
         palette = rng.permutation(look.palette)[:3].tolist()
         many = count - 1 if odd else int(rng.integers(count // 2 + 1, count))
@@ -225,12 +228,12 @@ def _by_colour_count(rng: np.random.Generator, palette: Palette) -> Selector:
     return Selector(judge, cast, single=odd, plain=True, colours=2)
 
 
-def _by_mark(rng: np.random.Generator, palette: Palette) -> Selector:
+def _by_mark(rng: Rng, palette: Palette) -> Selector:
     """Things on which one cell has a certain colour."""
     mark = palette.one()
     single = bool(rng.random() < 0.5)
 
-    def cast(rng: np.random.Generator, look: Look, bound: int, count: int) -> Sprites:
+    def cast(rng: Rng, look: Look, bound: int, count: int) -> Sprites:
         sprites = plain_cast(rng, look, bound, count)
         for i in rng.permutation(count)[: 1 if single else int(rng.integers(1, count))]:
             spots = np.flatnonzero(sprites[i] != CLEAR)
@@ -241,7 +244,7 @@ def _by_mark(rng: np.random.Generator, palette: Palette) -> Selector:
     return Selector(lambda scene: [bool(t.counts[mark]) for t in scene.things], cast, single, plain=True)
 
 
-def _by_key(rng: np.random.Generator, palette: Palette) -> Selector:
+def _by_key(rng: Rng, palette: Palette) -> Selector:
     """Things of the colour that a cell in a corner, or a line along the border, shows."""
 
     def judge(scene: Scene) -> list[bool]:
@@ -254,7 +257,7 @@ def _by_key(rng: np.random.Generator, palette: Palette) -> Selector:
 # --------------------------------------------------------------- by place
 
 
-def _by_border(rng: np.random.Generator, palette: Palette) -> Selector:
+def _by_border(rng: Rng, palette: Palette) -> Selector:
     """Things that touch the border of the grid, or those that do not."""
     at_border = bool(rng.random() < 0.6)
 
@@ -265,14 +268,14 @@ def _by_border(rng: np.random.Generator, palette: Palette) -> Selector:
             for t in scene.things
         ]
 
-    def place(rng: np.random.Generator, count: int) -> list[shapes.Place]:
+    def place(rng: Rng, count: int) -> list[Place]:
         inside = int(rng.integers(1, count))
         return ["interior" if i < inside else "border" for i in range(count)]
 
     return Selector(judge, place=place)
 
 
-def _by_spot(rng: np.random.Generator, palette: Palette) -> Selector:
+def _by_spot(rng: Rng, palette: Palette) -> Selector:
     """The thing nearest to a lone cell of a certain colour, or those in its row or column."""
     nearest = bool(rng.random() < 0.5)
     sign = 1 if rng.random() < 0.7 else -1
@@ -294,7 +297,7 @@ def _by_spot(rng: np.random.Generator, palette: Palette) -> Selector:
     return Selector(judge, single=nearest, key="spot", spot_colour=palette.one())
 
 
-def _extreme_among(rng: np.random.Generator, palette: Palette) -> Selector:
+def _extreme_among(rng: Rng, palette: Palette) -> Selector:
     """The largest or smallest, or outermost, of those that another selector chooses."""
     base = (_by_trait, _by_colour, _by_colour_count, _by_mark, _by_border)[int(rng.integers(5))](rng, palette)
     if base.single:
@@ -326,17 +329,13 @@ _SELECTORS = (
     (_by_spot, 1),
     (_extreme_among, 2),
 )
-_SHARES = np.cumsum([share for _, share in _SELECTORS])
 
 
-def draw_selector(
-    rng: np.random.Generator, palette: Palette, fits: Callable[[Selector], bool] = lambda selector: True
-) -> Selector:
+def draw_selector(rng: Rng, palette: Palette, fits: Callable[[Selector], bool] = lambda selector: True) -> Selector:
     """A way to tell things apart, one that fits; the colours that it needs are taken from the palette."""
     used = palette.used
     while True:
-        kind = _SELECTORS[int(np.searchsorted(_SHARES, rng.random() * _SHARES[-1], side="right"))][0]
-        selector = kind(rng, palette)
+        selector = weighted(rng, _SELECTORS)(rng, palette)
         if fits(selector):
             return selector
         palette.return_to(used)

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ttt_jax.tasks.transforms import symmetric
-from ttt_jax.train.invented.patterns.canvas import Grid, Rng, chance, colours, extreme, finished, pick, speckle
+from ttt_jax.train.invented.draws import chance, draw_colours, pick
+from ttt_jax.train.invented.patterns.canvas import extreme, finished, speckle
 from ttt_jax.train.invented.patterns.guises import guised
 from ttt_jax.train.invented.patterns.panels import Layout, draw_layout
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler
+from ttt_jax.train.invented.rule import Family, Grid, Pair, PairSampler, Rng
 
 _SHAPES = [(1, 2), (1, 3), (1, 4), (2, 2), (2, 2), (3, 3), (3, 3), (2, 3), (1, 5)]
 
@@ -47,16 +48,16 @@ def chosen(rng: Rng) -> PairSampler:
     number = layout.rows * layout.columns
     score, most = pick(rng, list(_SCORES)), chance(rng, 0.7)
     line = layout.line or 0
-    shade = colours(rng, 1, [line])[0]
+    shade = draw_colours(rng, 1, [line])[0]
     what = pick(rng, ["alone", "alone", "others blank", "blank", "painted", "filled", "map", "everywhere"])
     mixed = score == "colours" or chance(rng, 0.4)
-    fixed = colours(rng, 3, [line, shade]) if chance(rng, 0.4) else None
+    fixed = draw_colours(rng, 3, [line, shade]) if chance(rng, 0.4) else None
 
     def sample(rng: Rng, size: float) -> Pair | None:
         shape = layout.side(rng, size)
         if shape is None:
             return None
-        palette = fixed or colours(rng, 4 if score == "colours" else 3, [line, shade])
+        palette = fixed or draw_colours(rng, 4 if score == "colours" else 3, [line, shade])
         panels = []
         for _ in range(number):
             own = palette if mixed else [pick(rng, palette)]
@@ -95,14 +96,14 @@ def odd_one(rng: Rng) -> PairSampler:
     number = layout.rows * layout.columns
     free = pick(rng, ["same", "same", "turned", "coloured"])
     line = layout.line or 0
-    shade = colours(rng, 1, [line])[0]
+    shade = draw_colours(rng, 1, [line])[0]
     what = pick(rng, ["alone", "painted", "map", "agreed", "others blank"])
 
     def sample(rng: Rng, size: float) -> Pair | None:
         shape = layout.side(rng, size, 2)
         if shape is None:
             return None
-        palette = colours(rng, 3, [line, shade])
+        palette = draw_colours(rng, 3, [line, shade])
         base, other = (speckle(rng, shape, palette[: 1 if free == "coloured" else 2], 0.5) for _ in range(2))
         if not base.any() or not other.any() or any(np.array_equal(other, symmetric(base, s)) for s in (0, 2, 3, 5)):
             return None
@@ -135,10 +136,10 @@ def accounted(rng: Rng) -> PairSampler:
     """One cell for each panel: whether it holds anything, its colour, how many cells it has, or if it is symmetric."""
     layout = draw_layout(rng, [(2, 2), (3, 3), (3, 3), (2, 3), (1, 4), (4, 4), (3, 2)], 0.95)
     if layout.line is None:
-        layout = Layout(layout.rows, layout.columns, colours(rng, 1)[0])
+        layout = Layout(layout.rows, layout.columns, draw_colours(rng, 1)[0])
     number, line = layout.rows * layout.columns, layout.line or 0
     kind = pick(rng, ["any", "colour", "colour", "count", "exactly", "mirror", "full", "corner"])
-    shades = np.asarray([0, *colours(rng, 6, [line])], np.int8)
+    shades = np.asarray([0, *draw_colours(rng, 6, [line])], np.int8)
     target = int(rng.integers(1, 4))
     in_place = chance(rng, 0.4)
     repeated = chance(rng, 0.2)
@@ -148,7 +149,7 @@ def accounted(rng: Rng) -> PairSampler:
         shape = layout.side(rng, size * 0.7)
         if shape is None:
             return None
-        palette = colours(rng, 3, [line])
+        palette = draw_colours(rng, 3, [line])
         panels, cells = [], []
         for _ in range(number):
             panel = np.zeros(shape, np.int8)
@@ -189,13 +190,13 @@ def accounted(rng: Rng) -> PairSampler:
 def mapped(rng: Rng) -> PairSampler:
     """A panel with as many cells as there are panels tells what each panel becomes."""
     n = pick(rng, [2, 3, 3])
-    line, marker = colours(rng, 2)
+    line, marker = draw_colours(rng, 2)
     layout = Layout(n, n, line)
     kind = pick(rng, ["fullest", "coloured", "coloured"])
     what = pick(rng, ["fill", "stamp", "cells"])
 
     def sample(rng: Rng, size: float) -> Pair | None:
-        palette = colours(rng, 3, [line, marker])
+        palette = draw_colours(rng, 3, [line, marker])
         panels = [speckle(rng, (n, n), [marker], 0.25) for _ in range(n * n)]
         source = int(rng.integers(n * n))
         if kind == "fullest":
@@ -231,7 +232,7 @@ def sorted_panels(rng: Rng) -> PairSampler:
         shape = layout.side(rng, size, 2)
         if shape is None:
             return None
-        shades = colours(rng, number, [line])
+        shades = draw_colours(rng, number, [line])
         panels = [_panel(rng, shape, [shade], "cells") for shade in shades]
         numbers = [np.count_nonzero(panel) for panel in panels]
         if len(set(numbers)) < number or not min(numbers):

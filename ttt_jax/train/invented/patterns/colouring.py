@@ -7,8 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from ttt_jax.tasks.grids import COLOURS
-from ttt_jax.train.invented.patterns.canvas import Action, Grid, Rng, chance, colours, counts, extreme, near, pick, ring
+from ttt_jax.train.invented.draws import chance, draw_colours, pick
+from ttt_jax.train.invented.masks import AROUND, ORTHOGONAL, border_distance, dilated, neighbours
+from ttt_jax.train.invented.patterns.canvas import Action, counts, extreme
 from ttt_jax.train.invented.patterns.geometry import Kind
+from ttt_jax.train.invented.rule import Grid, Rng
 
 
 def swap(rng: Rng, palette: Sequence[int]) -> Action:
@@ -16,22 +19,22 @@ def swap(rng: Rng, palette: Sequence[int]) -> Action:
     table = np.arange(COLOURS, dtype=np.int8)
     used = list(palette)
     if chance(rng, 0.5):
-        table[used] = np.roll(used, 1) if len(used) > 1 else colours(rng, 1, used)
+        table[used] = np.roll(used, 1) if len(used) > 1 else draw_colours(rng, 1, used)
     else:
         changed = used[: int(rng.integers(1, len(used) + 1))]
-        table[changed] = colours(rng, len(changed), used)[: len(changed)] or 0
+        table[changed] = draw_colours(rng, len(changed), used)[: len(changed)] or 0
     return lambda grid: table[grid]
 
 
 def keep(rng: Rng, palette: Sequence[int]) -> Action:
     """Only the rule's first colour stays, or only that one goes."""
-    stays, shade = chance(rng, 0.5), pick(rng, [0, 0, colours(rng, 1, palette)[0]])
+    stays, shade = chance(rng, 0.5), pick(rng, [0, 0, draw_colours(rng, 1, palette)[0]])
     return lambda grid: np.where((grid == palette[0]) == stays, grid, np.where(grid != 0, shade, 0))
 
 
 def extremes(rng: Rng, palette: Sequence[int]) -> Action:
     """The commonest or rarest colour stays alone, goes, or is replaced; or the two change places."""
-    most, what, shade = chance(rng, 0.5), pick(rng, ["alone", "gone", "shade", "swap", "fill"]), colours(rng, 1)[0]
+    most, what, shade = chance(rng, 0.5), pick(rng, ["alone", "gone", "shade", "swap", "fill"]), draw_colours(rng, 1)[0]
 
     def changed(grid: Grid) -> Grid | None:
         numbers = counts(grid)[1:]
@@ -58,7 +61,7 @@ def extremes(rng: Rng, palette: Sequence[int]) -> Action:
 
 def inverted(rng: Rng, palette: Sequence[int]) -> Action:
     """Cells off become on and the other way round, in the grid's own colour or in one of the rule."""
-    shade = pick(rng, [0, 0, colours(rng, 1)[0]])
+    shade = pick(rng, [0, 0, draw_colours(rng, 1)[0]])
 
     def inverse(grid: Grid) -> Grid | None:
         present = np.flatnonzero(counts(grid)[1:])
@@ -72,7 +75,7 @@ def inverted(rng: Rng, palette: Sequence[int]) -> Action:
 def by_place(rng: Rng, palette: Sequence[int]) -> Action:
     """Coloured cells (or those of the ground) take a colour from their row, column, diagonal, ring or chequer."""
     period = int(rng.integers(2, 4))
-    shades = np.asarray(colours(rng, period), np.int8)
+    shades = np.asarray(draw_colours(rng, period), np.int8)
     if chance(rng, 0.4):
         shades[0] = 0
     of = pick(rng, ["row", "column", "diagonal", "chequer", "ring", "half", "quarter", "row of last"])
@@ -92,7 +95,7 @@ def by_place(rng: Rng, palette: Sequence[int]) -> Action:
             case "chequer":
                 return (rows + columns) % 2
             case "ring":
-                return ring(shape)
+                return border_distance(shape)
             case "half":
                 return (columns >= shape[1] / 2) + 0 * rows
         return (columns >= shape[1] / 2) + 1 * (rows >= shape[0] / 2)
@@ -108,15 +111,12 @@ def by_place(rng: Rng, palette: Sequence[int]) -> Action:
 
 def by_neighbours(rng: Rng, palette: Sequence[int]) -> Action:
     """Coloured cells take a colour, or vanish, by how many of their neighbours are coloured."""
-    diagonals, shade = chance(rng, 0.4), pick(rng, [0, colours(rng, 1)[0], colours(rng, 1)[0]])
+    diagonals, shade = chance(rng, 0.4), pick(rng, [0, draw_colours(rng, 1)[0], draw_colours(rng, 1)[0]])
     test = pick(rng, ["alone", "social", "inner", "one", "two", "ground with two", "ground with three"])
 
     def recoloured(grid: Grid) -> Grid:
-        on = np.pad(grid != 0, 1).astype(np.int8)
-        number = on[:-2, 1:-1] + on[2:, 1:-1] + on[1:-1, :-2] + on[1:-1, 2:]
-        if diagonals:
-            number = number + on[:-2, :-2] + on[2:, 2:] + on[2:, :-2] + on[:-2, 2:]
         lit = grid != 0
+        number = neighbours(lit, AROUND if diagonals else ORTHOGONAL)
         chosen = {
             "alone": lit & (number == 0),
             "social": lit & (number > 0),
@@ -134,14 +134,14 @@ def by_neighbours(rng: Rng, palette: Sequence[int]) -> Action:
 
 def outlined(rng: Rng, palette: Sequence[int]) -> Action:
     """Ground beside coloured cells (or beside those of one colour) is painted; twice for a double rim."""
-    diagonals, rims = chance(rng, 0.5), colours(rng, pick(rng, [1, 1, 2]), palette)
+    diagonals, rims = chance(rng, 0.5), draw_colours(rng, pick(rng, [1, 1, 2]), palette)
     named = palette[0] if chance(rng, 0.4) else None
 
     def rimmed(grid: Grid) -> Grid | None:
         mask = grid != 0 if named is None else grid == named
         out = grid.copy()
         for shade in rims:
-            grown = near(mask, diagonals)
+            grown = dilated(mask, diagonals)
             out[grown & (out == 0)] = shade
             mask = grown
         return out if grid.size > 2 * np.count_nonzero(grid) else None
@@ -151,17 +151,16 @@ def outlined(rng: Rng, palette: Sequence[int]) -> Action:
 
 def edges(rng: Rng, palette: Sequence[int]) -> Action:
     """Cells at the border of the grid, or the border of what is coloured, in a colour."""
-    shade, inner = colours(rng, 1)[0], chance(rng, 0.5)
+    shade, inner = draw_colours(rng, 1)[0], chance(rng, 0.5)
     own = chance(rng, 0.5)
 
     def drawn(grid: Grid) -> Grid | None:
         if own:
-            lit = np.pad(grid != 0, 1)
-            full = lit[:-2, 1:-1] & lit[2:, 1:-1] & lit[1:-1, :-2] & lit[1:-1, 2:] & (grid != 0)
+            full = (neighbours(grid != 0) == 4) & (grid != 0)
             if not full.any():
                 return None
             return np.where(full if inner else (grid != 0) & ~full, shade, grid)
-        mask = ring(grid.shape) == 0
+        mask = border_distance(grid.shape) == 0
         return np.where(mask & ((grid == 0) if inner else (grid != 0)), shade, grid)
 
     return drawn
@@ -169,7 +168,7 @@ def edges(rng: Rng, palette: Sequence[int]) -> Action:
 
 def lone(rng: Rng, palette: Sequence[int]) -> Action:
     """Rows and columns (or one of the two) without any coloured cell are painted, or those that are full."""
-    shade, which = colours(rng, 1)[0], pick(rng, ["rows", "columns", "both", "either"])
+    shade, which = draw_colours(rng, 1)[0], pick(rng, ["rows", "columns", "both", "either"])
 
     def painted(grid: Grid) -> Grid:
         rows, columns = ~grid.any(1, keepdims=True), ~grid.any(0, keepdims=True)
@@ -186,7 +185,7 @@ def lone(rng: Rng, palette: Sequence[int]) -> Action:
 
 def crossings(rng: Rng, palette: Sequence[int]) -> Action:
     """Where rows and columns that hold a coloured cell meet."""
-    shade, how = colours(rng, 1, palette)[0], pick(rng, ["meet", "rows", "both"])
+    shade, how = draw_colours(rng, 1, palette)[0], pick(rng, ["meet", "rows", "both"])
 
     def painted(grid: Grid) -> Grid | None:
         if np.count_nonzero(grid) > grid.size // 4:

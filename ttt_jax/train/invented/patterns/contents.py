@@ -7,19 +7,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from ttt_jax.tasks.transforms import symmetric
-from ttt_jax.train.invented.patterns.canvas import Action, Grid, Rng, chance, colours, near, pick
+from ttt_jax.train.invented.draws import chance, draw_colours, pick
+from ttt_jax.train.invented.masks import box_of, outside
+from ttt_jax.train.invented.patterns.canvas import Action
 from ttt_jax.train.invented.patterns.geometry import Kind
+from ttt_jax.train.invented.rule import Grid, Rng
 
 
 def _box(grid: Grid) -> tuple[int, int, int, int] | None:
     """First and last row and column off the ground, the last ones excluded; None for an empty grid."""
-    rows, columns = np.flatnonzero(grid.any(1)), np.flatnonzero(grid.any(0))
-    return (int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1) if len(rows) else None
+    box = box_of(grid)
+    return box and (box[0].start, box[0].stop, box[1].start, box[1].stop)
 
 
 def boxed(rng: Rng, palette: Sequence[int]) -> Action:
     """The box around everything (or around the rule's first colour) is filled, framed or marked at its corners."""
-    shade, named = colours(rng, 1, palette)[0], chance(rng, 0.5)
+    shade, named = draw_colours(rng, 1, palette)[0], chance(rng, 0.5)
     what = pick(rng, ["fill", "frame", "frame", "corners", "cross"])
 
     def marked(grid: Grid) -> Grid | None:
@@ -79,7 +82,7 @@ def turned_in_place(rng: Rng, palette: Sequence[int]) -> Action:
     """What the box holds is mirrored inside its box, over the box's edge, or repeated to the end of the grid."""
     what, symmetry = pick(rng, ["inside", "over edge", "repeat", "repeat", "repeat back"]), pick(rng, [2, 3, 5])
     gap = int(rng.integers(2))
-    shade = pick(rng, [0, 0, colours(rng, 1, palette)[0]])
+    shade = pick(rng, [0, 0, draw_colours(rng, 1, palette)[0]])
 
     def turned(grid: Grid) -> Grid | None:
         box = _box(grid)
@@ -109,17 +112,11 @@ def turned_in_place(rng: Rng, palette: Sequence[int]) -> Action:
 
 def enclosed(rng: Rng, palette: Sequence[int]) -> Action:
     """Ground that cannot reach the border of the grid is painted; or the ground that can."""
-    shade, outer = colours(rng, 1, palette)[0], chance(rng, 0.25)
+    shade, outer = draw_colours(rng, 1, palette)[0], chance(rng, 0.25)
 
     def painted(grid: Grid) -> Grid | None:
         ground = grid == 0
-        reached = ground.copy()
-        reached[1:-1, 1:-1] = False
-        while True:
-            grown = near(reached, False) & ground
-            if (grown == reached).all():
-                break
-            reached = grown
+        reached = outside(ground)
         inner = ground & ~reached
         if not inner.any():
             return None
@@ -131,7 +128,7 @@ def enclosed(rng: Rng, palette: Sequence[int]) -> Action:
 def runs(rng: Rng, palette: Sequence[int]) -> Action:
     """Runs of cells of one colour in a row are painted, dropped or kept by their length."""
     test = pick(rng, ["longest", "single", "at least three", "even", "two"])
-    what, shade = pick(rng, ["paint", "paint", "drop", "keep"]), colours(rng, 1)[0]
+    what, shade = pick(rng, ["paint", "paint", "drop", "keep"]), draw_colours(rng, 1)[0]
 
     def changed(grid: Grid) -> Grid | None:
         height, width = grid.shape
@@ -164,7 +161,7 @@ def runs(rng: Rng, palette: Sequence[int]) -> Action:
 
 def bridged(rng: Rng, palette: Sequence[int]) -> Action:
     """The gap between two neighbours in a row is filled: half from each, in turns, or but for its middle."""
-    how, shade = pick(rng, ["halves", "turns", "middle", "left"]), colours(rng, 1, palette)[0]
+    how, shade = pick(rng, ["halves", "turns", "middle", "left"]), draw_colours(rng, 1, palette)[0]
 
     def filled(grid: Grid) -> Grid | None:
         if np.count_nonzero(grid) > grid.size // 3:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from ttt_jax.train.invented.patterns.canvas import Grid, Rng, chance, colours, finished, pick, places, ring, speckle
-from ttt_jax.train.invented.patterns.guises import guised, one_of  # fmt: skip
+from ttt_jax.train.invented.draws import chance, draw_colours, pick, side
+from ttt_jax.train.invented.masks import border_distance
+from ttt_jax.train.invented.patterns.canvas import finished, speckle
+from ttt_jax.train.invented.patterns.guises import guised, one_of
 from ttt_jax.train.invented.patterns.rows import filled_forward
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler, side
+from ttt_jax.train.invented.placing import places
+from ttt_jax.train.invented.rule import Family, Grid, Pair, PairSampler, Rng
 
 
 def nested(rng: Rng) -> PairSampler:
     """Rings inside each other: turned inside out, moved on by one, recoloured, thinned, or told as a list."""
     kind = pick(rng, ["reverse", "next", "previous", "list", "outer to middle", "swap", "single", "grow"])
     square = chance(rng, 0.5)
-    fixed = colours(rng, 4) if chance(rng, 0.3) else None
+    fixed = draw_colours(rng, 4) if chance(rng, 0.3) else None
     thick_outer = chance(rng, 0.3)
 
     def sample(rng: Rng, size: float) -> Pair | None:
         number = int(rng.integers(2 + int(chance(rng, 0.7)), 4 + round(3 * size)))
-        palette = fixed or colours(rng, 5)
+        palette = fixed or draw_colours(rng, 5)
         shades = [palette[0]]
         while len(shades) < number:
             shades.append(pick(rng, [c for c in palette if c != shades[-1]]))
@@ -31,7 +34,7 @@ def nested(rng: Rng) -> PairSampler:
         if max(shape) > 30:
             return None
         level = np.repeat(np.arange(number), thickness)
-        rank = level[np.minimum(ring(shape), depth - 1)]
+        rank = level[np.minimum(border_distance(shape), depth - 1)]
         old = np.asarray(shades, np.int8)
         question = old[rank]
         match kind:
@@ -61,18 +64,18 @@ def nested(rng: Rng) -> PairSampler:
 def ringed(rng: Rng) -> PairSampler:
     """An empty grid with one cell (or a small box) gets rings around it, in the order of a palette or every second."""
     kind = pick(rng, ["cycle", "every second", "from border", "box"])
-    palette = colours(rng, pick(rng, [2, 3]))
+    palette = draw_colours(rng, pick(rng, [2, 3]))
     shades = np.asarray(palette, np.int8)
     own, spiral = chance(rng, 0.5), chance(rng, 0.5)
 
     def sample(rng: Rng, size: float) -> Pair | None:
         shape = side(rng, size, 5), side(rng, size, 5)
         row, column = (int(rng.integers(n)) for n in shape)
-        seed = pick(rng, palette) if not own else colours(rng, 1, palette)[0]
+        seed = pick(rng, palette) if not own else draw_colours(rng, 1, palette)[0]
         rows, columns = np.abs(np.arange(shape[0]) - row)[:, None], np.abs(np.arange(shape[1]) - column)[None, :]
         distance = rows + columns if spiral else np.maximum(rows, columns)
         if kind == "from border":
-            distance = ring(shape)
+            distance = border_distance(shape)
         if kind == "cycle":
             answer = shades[distance % len(shades)]
         elif kind == "box":
@@ -88,14 +91,14 @@ def ringed(rng: Rng) -> PairSampler:
 def labelled(rng: Rng) -> PairSampler:
     """Colours along one border act on the cells of their column: they fill, shoot, recolour, erase or stack."""
     kind = pick(rng, ["fill", "shoot", "recolour", "erase same", "keep same", "fill even", "count"])
-    obstacle = colours(rng, 1)[0]
-    line = pick(rng, [None, colours(rng, 1, [obstacle])[0]])
+    obstacle = draw_colours(rng, 1)[0]
+    line = pick(rng, [None, draw_colours(rng, 1, [obstacle])[0]])
     partial = chance(rng, 0.5)
     density = float(rng.uniform(0.1, 0.45))
 
     def sample(rng: Rng, size: float) -> Pair | None:
         height, width = side(rng, size, 4), side(rng, size, 3)
-        palette = colours(rng, int(rng.integers(2, 5)), [obstacle, line or 0])
+        palette = draw_colours(rng, int(rng.integers(2, 5)), [obstacle, line or 0])
         labels = np.asarray(palette, np.int8)[rng.integers(len(palette), size=width)]
         if partial:
             labels[rng.random(width) < 0.4] = 0
@@ -132,12 +135,12 @@ def labelled(rng: Rng) -> PairSampler:
 def crossed_labels(rng: Rng) -> PairSampler:
     """Labels along two borders: their columns and rows are drawn and meet, or each cell is told by both."""
     kind = pick(rng, ["over", "under", "meet", "same", "recolour"])
-    meet = colours(rng, 1)[0]
+    meet = draw_colours(rng, 1)[0]
     corner = pick(rng, [0, meet])
 
     def sample(rng: Rng, size: float) -> Pair | None:
         height, width = side(rng, size, 4), side(rng, size, 4)
-        palette = colours(rng, int(rng.integers(2, 4)), [meet])
+        palette = draw_colours(rng, int(rng.integers(2, 4)), [meet])
         top, left = np.zeros(width, np.int8), np.zeros(height, np.int8)
         share = 1.0 if kind == "same" else 0.35
         top[rng.random(width) < share] = 1
@@ -171,7 +174,7 @@ def crossed_labels(rng: Rng) -> PairSampler:
 def cornered(rng: Rng) -> PairSampler:
     """Four corner cells (or four sides) give their colours to what lies in their quarter (or nearest to them)."""
     kind = pick(rng, ["corners", "corners", "sides"])
-    marker, cropped = colours(rng, 1)[0], chance(rng, 0.4)
+    marker, cropped = draw_colours(rng, 1)[0], chance(rng, 0.4)
     whole_quarter = chance(rng, 0.25)
     one_box = chance(rng, 0.4)
 
@@ -181,7 +184,7 @@ def cornered(rng: Rng) -> PairSampler:
             # Quarters need even sides.
             shape = shape[0] & ~1, shape[1] & ~1
         inner = shape[0] - 2, shape[1] - 2
-        shades = np.asarray(colours(rng, 4, [marker]), np.int8)
+        shades = np.asarray(draw_colours(rng, 4, [marker]), np.int8)
         content = np.zeros(inner, np.int8)
         if one_box:
             h, w = (int(rng.integers(2, n)) for n in inner)

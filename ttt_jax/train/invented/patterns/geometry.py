@@ -8,7 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ttt_jax.tasks.transforms import symmetric
-from ttt_jax.train.invented.patterns.canvas import Action, Grid, Rng, chance, colours, content, counts, extreme, pick
+from ttt_jax.train.invented.draws import chance, draw_colours, pick
+from ttt_jax.train.invented.masks import box_of
+from ttt_jax.train.invented.patterns.canvas import Action, counts, extreme
+from ttt_jax.train.invented.rule import Grid, Rng
 
 
 class Kind(NamedTuple):
@@ -44,7 +47,7 @@ def mosaic(rng: Rng, palette: Sequence[int]) -> Action:
         ops = np.asarray(used)[np.add.outer(np.arange(rows), np.arange(columns)) % len(used)]
     ops[0, 0] = pick(rng, (0, ops[0, 0]))
     absent = rng.random((rows, columns)) < (0.25 if rows * columns > 2 and chance(rng, 0.4) else 0.0)
-    shade = int(pick(rng, colours(rng, 9)))
+    shade = int(pick(rng, draw_colours(rng, 9)))
     shaded = rng.random((rows, columns)) < (0.4 if chance(rng, 0.2) else 0.0)
     gap = int(chance(rng, 0.15))
 
@@ -83,17 +86,15 @@ def crop(rng: Rng, palette: Sequence[int]) -> Action:
 
     def cropped(grid: Grid) -> Grid | None:
         if which == "all":
-            found = content(grid)
-            return None if found is None else np.pad(found, margin)
+            found = box_of(grid)
+            return None if found is None else np.pad(grid[found], margin)
         numbers = counts(grid)[1:]
         present = np.flatnonzero(numbers)
         best = extreme(numbers[present], which == "most") if len(present) > 1 else None
         if best is None:
             return None
         mask = grid == present[best] + 1
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        seen = np.where(mask, grid, 0) if cleared else grid
-        return seen[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        return (np.where(mask, grid, 0) if cleared else grid)[box_of(mask)]
 
     return cropped
 
@@ -103,11 +104,10 @@ def crop_colour(rng: Rng, palette: Sequence[int]) -> Action:
     colour, kept = palette[0], chance(rng, 0.5)
 
     def cropped(grid: Grid) -> Grid | None:
-        rows, columns = np.flatnonzero((grid == colour).any(1)), np.flatnonzero((grid == colour).any(0))
-        if not len(rows):
+        found = box_of(grid == colour)
+        if found is None:
             return None
-        box = grid[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        return box if kept else np.where(box == colour, 0, box)
+        return grid[found] if kept else np.where(grid[found] == colour, 0, grid[found])
 
     return cropped
 
@@ -179,7 +179,7 @@ def smaller(rng: Rng, palette: Sequence[int]) -> Action:
 
 def framed(rng: Rng, palette: Sequence[int]) -> Action:
     """A border of one or two colours or of the grid's own edge, on all sides or on two."""
-    first, second = colours(rng, 2)
+    first, second = draw_colours(rng, 2)
     style = pick(rng, ["plain", "plain", "edge", "double", "mirror", "corners"])
     sides = pick(rng, [((1, 1), (1, 1)), ((1, 1), (1, 1)), ((1, 1), (0, 0)), ((1, 0), (0, 1))])
 
@@ -225,7 +225,7 @@ def peeled(rng: Rng, palette: Sequence[int]) -> Action:
 
 def spaced(rng: Rng, palette: Sequence[int]) -> Action:
     """Lines of ground or of a colour between the rows, the columns or both."""
-    shade = pick(rng, [0, 0, colours(rng, 1)[0]])
+    shade = pick(rng, [0, 0, draw_colours(rng, 1)[0]])
     down, right = pick(rng, [(2, 2), (2, 1), (1, 2), (3, 3)])
     outer = chance(rng, 0.3)
 
@@ -264,7 +264,7 @@ def stacked(rng: Rng, palette: Sequence[int]) -> Action:
     """The grid over its own copy: moved or mirrored, the copy in front, behind, or where both are."""
     moved = pick(rng, [(1, 0), (1, 1), (0, 2)]) if chance(rng, 0.3) else None
     symmetry = pick(rng, [2, 3, 5])
-    how, shade = pick(rng, ["front", "behind", "both", "either", "one"]), colours(rng, 1)[0]
+    how, shade = pick(rng, ["front", "behind", "both", "either", "one"]), draw_colours(rng, 1)[0]
 
     def overlaid(grid: Grid) -> Grid:
         copy = np.roll(grid, moved, (0, 1)) if moved else symmetric(grid, symmetry)

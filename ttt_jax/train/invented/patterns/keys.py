@@ -8,32 +8,24 @@ import numpy as np
 
 from ttt_jax.tasks.grids import COLOURS
 from ttt_jax.tasks.transforms import symmetric
-from ttt_jax.train.invented.patterns.canvas import (
-    Grid,
-    Rng,
-    blob,
-    chance,
-    colours,
-    finished,
-    near,
-    pick,
-    places,
-    speckle,
-)
-from ttt_jax.train.invented.patterns.guises import guised, one_of  # fmt: skip
+from ttt_jax.train.invented.draws import chance, draw_colours, pick, side
+from ttt_jax.train.invented.masks import dilated, spanning_blob
+from ttt_jax.train.invented.patterns.canvas import finished, speckle
+from ttt_jax.train.invented.patterns.guises import guised, one_of
 from ttt_jax.train.invented.patterns.whole_grids import draw_scene
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler, side
+from ttt_jax.train.invented.placing import places
+from ttt_jax.train.invented.rule import Family, Grid, Pair, PairSampler, Rng
 
 
 def recoding(rng: Rng) -> PairSampler:
     """Pairs of cells at one side tell which colour becomes which in the rest; the key goes, stays or is taken along."""
-    stays, line = chance(rng, 0.5), pick(rng, [0, colours(rng, 1)[0], colours(rng, 1)[0]])
+    stays, line = chance(rng, 0.5), pick(rng, [0, draw_colours(rng, 1)[0], draw_colours(rng, 1)[0]])
     backwards, both_ways, spread = chance(rng, 0.3), chance(rng, 0.3), chance(rng, 0.3)
     taught = pick(rng, [1, 2, 2, 3])
     scene = draw_scene(rng, [1, 2, 3], fixed=True, least=4, most=26)
 
     def sample(rng: Rng, size: float) -> Pair | None:
-        names = np.asarray([0, *colours(rng, 9, [line])], np.int8)
+        names = np.asarray([0, *draw_colours(rng, 9, [line])], np.int8)
         body = names[np.minimum(scene(rng, size), len(names) - 1)]
         present = sorted(set(body[body != 0].tolist()))
         number = min(taught, len(present))
@@ -41,7 +33,7 @@ def recoding(rng: Rng) -> PairSampler:
         if not number or 2 * number > height + 1:
             return None
         old = [present[i] for i in rng.permutation(len(present))[:number]]
-        new = colours(rng, number, [line, *present])
+        new = draw_colours(rng, number, [line, *present])
         if len(new) < number:
             return None
         table = np.arange(COLOURS, dtype=np.int8)
@@ -63,14 +55,14 @@ def recoding(rng: Rng) -> PairSampler:
 def palette_row(rng: Rng) -> PairSampler:
     """A row of colours on top (or one cell in a corner) is the palette for the bars, rows or shapes below it."""
     kind = pick(rng, ["corner all", "rows", "columns", "order of length", "cycle rows", "corner named"])
-    base, target = colours(rng, 2)
+    base, target = draw_colours(rng, 2)
     scene = draw_scene(rng, [base, target] if kind == "corner named" else [base], fixed=True, least=3, most=27)
     kept = chance(rng, 0.5)
 
     def sample(rng: Rng, size: float) -> Pair | None:
         body = scene(rng, size)
         height, width = body.shape
-        palette = colours(rng, 6, [base, target])
+        palette = draw_colours(rng, 6, [base, target])
         head = np.zeros(width, np.int8)
         match kind:
             case "corner all":
@@ -108,7 +100,7 @@ def found(rng: Rng) -> PairSampler:
     height, width = pick(rng, [(2, 2), (1, 3), (3, 3), (2, 3), (3, 1), (3, 3)])
     motif = _motif(rng, height, width)
     turned = chance(rng, 0.3)
-    base, shade, frame = colours(rng, 3)
+    base, shade, frame = draw_colours(rng, 3)
     what = pick(rng, ["paint", "paint", "alone", "box"])
     density = float(rng.uniform(0.1, 0.3))
 
@@ -153,13 +145,13 @@ def found(rng: Rng) -> PairSampler:
 
 
 def _motif(rng: Rng, height: int, width: int) -> np.ndarray:
-    return blob(rng, height, width, 0.75) if min(height, width) > 1 else np.ones((height, width), bool)
+    return spanning_blob(rng, height, width, 0.75) if min(height, width) > 1 else np.ones((height, width), bool)
 
 
 def mask_and_blocks(rng: Rng) -> PairSampler:
     """A small plan and a palette (or a motif) are drawn apart from each other: the plan is built from the other."""
     kind = pick(rng, ["motif", "colour", "pairs", "blocks"])
-    base, line = colours(rng, 2)
+    base, line = draw_colours(rng, 2)
     factor = pick(rng, [2, 2, 3])
 
     def sample(rng: Rng, size: float) -> Pair | None:
@@ -172,22 +164,22 @@ def mask_and_blocks(rng: Rng) -> PairSampler:
             m = int(rng.integers(2, 4))
             if m > n:
                 return None
-            motif = speckle(rng, (m, m), colours(rng, 3, [base, line]), 0.75)
+            motif = speckle(rng, (m, m), draw_colours(rng, 3, [base, line]), 0.75)
             other = np.zeros((n, m), np.int8)
             other[:m] = motif
             answer = np.kron(plan != 0, motif)
         elif kind == "colour":
-            shade = colours(rng, 1, [base, line])[0]
+            shade = draw_colours(rng, 1, [base, line])[0]
             other = np.full((n, 1), shade, np.int8)
             answer = np.kron(plan != 0, np.full((factor, factor), shade))
         elif kind == "pairs":
-            on, off = colours(rng, 2, [base, line])
+            on, off = draw_colours(rng, 2, [base, line])
             other = np.zeros((n, 1), np.int8)
             other[0], other[-1] = on, off
             answer = np.where(plan != 0, on, off)
         else:
-            shades = np.asarray(colours(rng, 4, [base, line]), np.int8)[rng.integers(4, size=(n, n))]
-            other = np.repeat(np.repeat(shades, 1, 0), 1, 1)
+            shades = np.asarray(draw_colours(rng, 4, [base, line]), np.int8)[rng.integers(4, size=(n, n))]
+            other = shades
             answer = np.where(plan != 0, shades, 0)
             return finished(np.hstack([plan, bar, other]), np.repeat(np.repeat(answer, factor, 0), factor, 1))
         return finished(np.hstack([plan, bar, other]), answer)
@@ -198,13 +190,13 @@ def mask_and_blocks(rng: Rng) -> PairSampler:
 def fitted(rng: Rng) -> PairSampler:
     """A large coloured area has holes or a small key cell: cells touching, around or inside take the key's colour."""
     kind = pick(rng, ["dominant", "holes", "beside"])
-    filler = pick(rng, [0, colours(rng, 1)[0]])
-    area_fixed = colours(rng, 1, [filler])[0] if chance(rng, 0.4) else None
+    filler = pick(rng, [0, draw_colours(rng, 1)[0]])
+    area_fixed = draw_colours(rng, 1, [filler])[0] if chance(rng, 0.4) else None
 
     def sample(rng: Rng, size: float) -> Pair | None:
         shape = side(rng, size, 6), side(rng, size, 6)
-        area = area_fixed or colours(rng, 1, [filler])[0]
-        key = colours(rng, 1, [area, filler])[0]
+        area = area_fixed or draw_colours(rng, 1, [filler])[0]
+        key = draw_colours(rng, 1, [area, filler])[0]
         grid = np.zeros(shape, np.int8)
         number = int(rng.integers(1, 3 + round(3 * size)))
         boxes = [(int(rng.integers(3, 6)), int(rng.integers(3, 6))) for _ in range(number)]
@@ -213,7 +205,7 @@ def fitted(rng: Rng) -> PairSampler:
             return None
         answer = grid.copy()
         for (top, left), (h, w) in zip(corners, boxes, strict=True):
-            own = pick(rng, colours(rng, 3, [area, filler])) if kind == "dominant" else key
+            own = pick(rng, draw_colours(rng, 3, [area, filler])) if kind == "dominant" else key
             marks = np.zeros((h, w), bool)
             marks[int(rng.integers(1, h - 1)), int(rng.integers(1, w - 1))] = True
             box, made = grid[top : top + h, left : left + w], answer[top : top + h, left : left + w]
@@ -223,7 +215,7 @@ def fitted(rng: Rng) -> PairSampler:
             elif kind == "holes":
                 made[:] = np.where(marks.any(1, keepdims=True) | marks.any(0, keepdims=True), own, area)
             else:
-                made[:] = np.where(near(marks, True), own, area)
+                made[:] = np.where(dilated(marks, True), own, area)
         return finished(grid, answer)
 
     return sample
@@ -231,7 +223,7 @@ def fitted(rng: Rng) -> PairSampler:
 
 def pair_of_pictures(rng: Rng) -> PairSampler:
     """Two pictures show a change (a swap of colours); a third one is to be changed alike: an analogy in one grid."""
-    line = colours(rng, 1)[0]
+    line = draw_colours(rng, 1)[0]
     change = pick(rng, ["recolour", "turn"])
     turns: Sequence[int] = pick(rng, [(2, 3), (2, 3, 5), (3, 5)])
     stays = chance(rng, 0.5)
@@ -240,7 +232,7 @@ def pair_of_pictures(rng: Rng) -> PairSampler:
         n = side(rng, size, 2, 9)
         if 3 * n + 2 > 30:
             return None
-        palette = colours(rng, 4, [line])
+        palette = draw_colours(rng, 4, [line])
         first, second = (speckle(rng, (n, n), palette[:2], 0.6) for _ in range(2))
         if len(set(first.ravel().tolist()) - {0}) < 2:
             return None

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ttt_jax.train.invented.patterns.canvas import (
-    Grid,
-    Rng,
-    blob,
-    chance,
-    colours,
-    finished,
-    pick,
-    places,
-    shifted,
-    speckle,
-)
+from ttt_jax.train.invented.draws import chance, draw_colours, pick, side
+from ttt_jax.train.invented.masks import spanning_blob
+from ttt_jax.train.invented.patterns.canvas import finished, shifted, speckle
 from ttt_jax.train.invented.patterns.guises import guised, one_of
 from ttt_jax.train.invented.patterns.whole_grids import draw_scene
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler, side
+from ttt_jax.train.invented.placing import places
+from ttt_jax.train.invented.rule import Family, Grid, Pair, PairSampler, Rng
 
 
 def _stencil(rng: Rng, reach: int, shades: list[int]) -> Grid:
@@ -46,16 +38,16 @@ def _stencil(rng: Rng, reach: int, shades: list[int]) -> Grid:
 def stamped(rng: Rng) -> PairSampler:
     """Every cell of a colour gets the stencil of that colour around it; or the stencils go and the cells stay."""
     number = pick(rng, [1, 1, 2, 3])
-    used = colours(rng, number)
+    used = draw_colours(rng, number)
     reach = pick(rng, [1, 1, 2])
     reverse, idle = chance(rng, 0.15), chance(rng, 0.3)
     # Where the stencil goes, its middle must be seen in it.
     own_shade, keeps = not reverse and chance(rng, 0.4), reverse or chance(rng, 0.8)
     stencils = []
     for marker in used:
-        shades = [marker] if own_shade else colours(rng, pick(rng, [1, 1, 2]), used)
+        shades = [marker] if own_shade else draw_colours(rng, pick(rng, [1, 1, 2]), used)
         stencils.append(_stencil(rng, reach, shades))
-    bystander = colours(rng, 1, [*used, *(int(c) for s in stencils for c in np.unique(s))])
+    bystander = draw_colours(rng, 1, [*used, *(int(c) for s in stencils for c in np.unique(s))])
 
     def sample(rng: Rng, size: float) -> Pair | None:
         n = 2 * reach + 1
@@ -88,17 +80,17 @@ def stamped(rng: Rng) -> PairSampler:
 def substituted(rng: Rng) -> PairSampler:
     """Every cell becomes a tile that its colour stands for, in its colour or the tile's; or tiles are read as cells."""
     k = pick(rng, [2, 3, 3])
-    used = colours(rng, pick(rng, [1, 2, 3, 4]))
+    used = draw_colours(rng, pick(rng, [1, 2, 3, 4]))
     own, reverse = chance(rng, 0.6), chance(rng, 0.25)
     tiles: list[Grid] = []
     for shade in used:
         while True:
-            mask = blob(rng, k, k, float(rng.uniform(0.4, 1.0)))
+            mask = spanning_blob(rng, k, k, float(rng.uniform(0.4, 1.0)))
             if not any(np.array_equal(mask, tile != 0) for tile in tiles):
                 break
             if len(tiles) > 2 and k == 2:
                 break
-        ink = shade if own else colours(rng, 1)[0]
+        ink = shade if own else draw_colours(rng, 1)[0]
         tiles.append(np.where(mask, ink, 0).astype(np.int8))
     full_ground = chance(rng, 0.2)
     density = float(rng.uniform(0.4, 1.0))
@@ -118,8 +110,8 @@ def substituted(rng: Rng) -> PairSampler:
 
 def window(rng: Rng) -> PairSampler:
     """What lies around a marked cell, or between marked cells, is cut out, painted or turned off."""
-    marker = colours(rng, 1)[0]
-    others = colours(rng, 4, [marker])
+    marker = draw_colours(rng, 1)[0]
+    others = draw_colours(rng, 4, [marker])
     kind = pick(rng, ["around", "between", "row and column"])
     what = pick(rng, ["cut", "cut", "paint", "clear", "alone"])
     shade = others.pop()
@@ -161,8 +153,8 @@ def window(rng: Rng) -> PairSampler:
 
 def pointed(rng: Rng) -> PairSampler:
     """Marks along one border point at rows: these are cut out, painted, cleared, turned or moved by one."""
-    marker = colours(rng, 1)[0]
-    palette = colours(rng, 4, [marker])
+    marker = draw_colours(rng, 1)[0]
+    palette = draw_colours(rng, 4, [marker])
     shade = palette.pop()
     what = pick(rng, ["cut", "paint", "clear", "turn", "move", "fill", "alone"])
     scene = draw_scene(rng, palette, fixed=True, least=3, most=28)
@@ -198,7 +190,7 @@ def pointed(rng: Rng) -> PairSampler:
 
 def aligned(rng: Rng) -> PairSampler:
     """Rows (with wrap or bars) are moved until their marked cells stand in one column, or start or end at the edge."""
-    marker, other = colours(rng, 2)
+    marker, other = draw_colours(rng, 2)
     kind, at = pick(rng, ["marker", "bars", "wrap"]), pick(rng, ["first", "middle", "last"])
 
     def sample(rng: Rng, size: float) -> Pair | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ttt_jax.tasks.transforms import symmetric
-from ttt_jax.train.invented.patterns.canvas import Grid, Rng, blob, chance, colours, counts, finished, pick, speckle
+from ttt_jax.train.invented.draws import chance, draw_colours, pick
+from ttt_jax.train.invented.masks import spanning_blob
+from ttt_jax.train.invented.patterns.canvas import counts, finished, speckle
 from ttt_jax.train.invented.patterns.guises import guised, one_of
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler
+from ttt_jax.train.invented.rule import Family, Grid, Pair, PairSampler, Rng
 
 
 def _beside(first: Grid, second: Grid, line: int) -> Grid:
@@ -19,19 +21,19 @@ def _beside(first: Grid, second: Grid, line: int) -> Grid:
 
 def counted(rng: Rng) -> PairSampler:
     """The number of cells in the second grid (or of their colours) tells how often or how large the first is drawn."""
-    line, counter = colours(rng, 2)
+    line, counter = draw_colours(rng, 2)
     of = pick(rng, ["cells", "cells", "colours"])
     what = pick(rng, ["repeat", "enlarge", "roll", "rows", "thick", "mirror repeat"])
     limit = 3 if what == "enlarge" else 5
 
     def sample(rng: Rng, size: float) -> Pair | None:
         n = int(rng.integers(2, 4 + round(3 * size)))
-        palette = colours(rng, 4, [line, counter])
+        palette = draw_colours(rng, 4, [line, counter])
         first = speckle(rng, (n, n), palette[: int(rng.integers(1, 4))], 0.65)
         second = np.zeros((n, 2), np.int8)
         number = int(rng.integers(1, 1 + min(limit, 2 * n)))
         at = rng.permutation(2 * n)[: min(2 * n, number + (of == "colours"))]
-        shades = colours(rng, number, [line]) if of == "colours" else [counter]
+        shades = draw_colours(rng, number, [line]) if of == "colours" else [counter]
         second.ravel()[at] = np.resize(np.asarray(shades, np.int8), len(at))
         number = int((counts(second)[1:] > 0).sum()) if of == "colours" else len(at)
         match what:
@@ -54,12 +56,12 @@ def counted(rng: Rng) -> PairSampler:
 
 def selected(rng: Rng) -> PairSampler:
     """The second grid is a mask of the first: cells, rows or columns that it marks stay, go or take a colour."""
-    line, marker, shade = colours(rng, 3)
+    line, marker, shade = draw_colours(rng, 3)
     by, what = pick(rng, ["cells", "cells", "rows", "row strip"]), pick(rng, ["stay", "go", "paint", "fill"])
 
     def sample(rng: Rng, size: float) -> Pair | None:
         h, w = (int(rng.integers(3, 5 + round(8 * size))) for _ in range(2))
-        first = speckle(rng, (h, w), colours(rng, int(rng.integers(1, 5)), [line, marker, shade]), 0.7)
+        first = speckle(rng, (h, w), draw_colours(rng, int(rng.integers(1, 5)), [line, marker, shade]), 0.7)
         if by == "cells":
             second = speckle(rng, (h, w), [marker], 0.45)
             mask = second != 0
@@ -80,13 +82,13 @@ def selected(rng: Rng) -> PairSampler:
 
 def coloured(rng: Rng) -> PairSampler:
     """The first grid's shape in the second's colours: by the commonest, by rows, or with its texture."""
-    line, base = colours(rng, 2)
+    line, base = draw_colours(rng, 2)
     how = pick(rng, ["most", "rows", "texture", "chequer", "top"])
 
     def sample(rng: Rng, size: float) -> Pair | None:
         n = int(rng.integers(3, 5 + round(8 * size)))
-        first = np.where(blob(rng, n, n, 0.55), base, 0).astype(np.int8)
-        palette = colours(rng, 3, [line, base])
+        first = np.where(spanning_blob(rng, n, n, 0.55), base, 0).astype(np.int8)
+        palette = draw_colours(rng, 3, [line, base])
         match how:
             case "most":
                 second = speckle(rng, (n, 3), palette, 0.8)
@@ -117,15 +119,15 @@ def coloured(rng: Rng) -> PairSampler:
 
 def composed(rng: Rng) -> PairSampler:
     """Both grids make a third: one drawn at each cell of the other, or side by side in an order."""
-    line = colours(rng, 1)[0]
+    line = draw_colours(rng, 1)[0]
     how = pick(rng, ["at each cell", "sum", "around", "order", "colour each"])
     symmetry = pick(rng, [0, 0, 2, 3, 5])
     fixed_first = chance(rng, 0.3)
-    shades = colours(rng, 2, [line])
+    shades = draw_colours(rng, 2, [line])
 
     def sample(rng: Rng, size: float) -> Pair | None:
         n, m = int(rng.integers(2, 4 + round(2 * size))), int(rng.integers(2, 4))
-        palette = shades if fixed_first else colours(rng, 4, [line])
+        palette = shades if fixed_first else draw_colours(rng, 4, [line])
         first, second = speckle(rng, (n, n), palette[:1], 0.6), speckle(rng, (m, m), palette[1:], 0.75)
         if np.count_nonzero(first) < 2 or not second.any():
             return None

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ttt_jax.tasks.transforms import symmetric
-from ttt_jax.train.invented.patterns.canvas import Grid, Rng, chance, colours, finished, pick, speckle
+from ttt_jax.train.invented.draws import chance, draw_colours, pick, side
+from ttt_jax.train.invented.patterns.canvas import finished, speckle
 from ttt_jax.train.invented.patterns.guises import guised, one_of
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler, side
+from ttt_jax.train.invented.rule import Family, Grid, Pair, PairSampler, Rng
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Layout:
 def draw_layout(rng: Rng, shapes: Sequence[tuple[int, int]], line_share: float = 0.7) -> Layout:
     """A layout of one of these shapes; its line, where it has one, is a colour or the ground."""
     rows, columns = pick(rng, shapes)
-    line = pick(rng, [*colours(rng, 4), 0]) if chance(rng, line_share) else None
+    line = pick(rng, [*draw_colours(rng, 4), 0]) if chance(rng, line_share) else None
     return Layout(rows, columns, line, chance(rng, 0.1))
 
 
@@ -60,10 +61,10 @@ def logic(rng: Rng) -> PairSampler:
     number = pick(rng, [2, 2, 2, 3])
     layout = draw_layout(rng, [(1, number)], 0.75)
     same_shades = chance(rng, 0.4)
-    shades = colours(rng, number, [layout.line or 0])
+    shades = draw_colours(rng, number, [layout.line or 0])
     if same_shades:
         shades = [shades[0]] * number
-    out = pick(rng, [*colours(rng, 1, [layout.line or 0]), shades[0]])
+    out = pick(rng, [*draw_colours(rng, 1, [layout.line or 0]), shades[0]])
     # What the answer shows for each state: bit k of the state is panel k.
     while True:
         table = np.where(rng.random(2**number) < 0.4, out, 0).astype(np.int8)
@@ -107,7 +108,7 @@ def overlay(rng: Rng) -> PairSampler:
     layout = draw_layout(rng, [(1, 2), (1, 3), (2, 2), (1, 4), (2, 2)])
     number = layout.rows * layout.columns
     order = rng.permutation(number)
-    fixed = colours(rng, number, [layout.line or 0])
+    fixed = draw_colours(rng, number, [layout.line or 0])
     own_colours = chance(rng, 0.3)
     density = float(rng.uniform(0.3, 0.6))
     mirrored = chance(rng, 0.15)
@@ -116,7 +117,7 @@ def overlay(rng: Rng) -> PairSampler:
         shape = layout.side(rng, size)
         if shape is None:
             return None
-        shades = colours(rng, number, [layout.line or 0]) if own_colours else fixed
+        shades = draw_colours(rng, number, [layout.line or 0]) if own_colours else fixed
         panels = [speckle(rng, shape, [shade], density) for shade in shades]
         answer = np.zeros(shape, np.int8)
         for k in order:
@@ -140,7 +141,7 @@ def moved(rng: Rng) -> PairSampler:
         shape = layout.side(rng, size)
         if shape is None:
             return None
-        palette = colours(rng, int(rng.integers(1, 4)), [layout.line or 0])
+        palette = draw_colours(rng, int(rng.integers(1, 4)), [layout.line or 0])
         panels = [speckle(rng, shape, [pick(rng, palette)], density) for _ in range(number)]
         match kind:
             case "permute":
@@ -167,14 +168,14 @@ def copied(rng: Rng) -> PairSampler:
     """One panel holds a pattern; others hold one colour cell, or nothing, and get the pattern."""
     layout = draw_layout(rng, [(1, 2), (1, 3), (2, 2), (3, 3), (3, 2), (1, 4)], 0.95)
     if layout.line is None:
-        layout = Layout(layout.rows, layout.columns, colours(rng, 1)[0])
+        layout = Layout(layout.rows, layout.columns, draw_colours(rng, 1)[0])
     number = layout.rows * layout.columns
     line = layout.line or 0
     marks = pick(rng, ["colour", "colour", "none", "fill"])
     symmetry = pick(rng, [0, 0, 0, 2, 3, 5])
     where = int(rng.integers(number)) if chance(rng, 0.4) else None
     all_marked = marks == "none" or chance(rng, 0.5)
-    own_shade = colours(rng, 1, [line])[0]
+    own_shade = draw_colours(rng, 1, [line])[0]
 
     def sample(rng: Rng, size: float) -> Pair | None:
         shape = layout.side(rng, size, 3)
@@ -195,7 +196,7 @@ def copied(rng: Rng) -> PairSampler:
                 panels.append(np.zeros(shape, np.int8))
                 made.append(panels[-1])
             else:
-                shade = own_shade if marks == "none" else pick(rng, colours(rng, 3, [line, own_shade]))
+                shade = own_shade if marks == "none" else pick(rng, draw_colours(rng, 3, [line, own_shade]))
                 panel = np.zeros(shape, np.int8)
                 if marks == "colour":
                     panel[shape[0] // 2, shape[1] // 2] = shade
@@ -215,13 +216,13 @@ def difference(rng: Rng) -> PairSampler:
     """Panels are the same but for some cells: the answer marks these, mends them, or shows the agreed panel."""
     layout = draw_layout(rng, [(1, 3), (2, 2), (1, 3), (1, 4), (2, 3)], 0.9)
     number = layout.rows * layout.columns
-    kind, shade = pick(rng, ["agreed", "mended", "marked"]), colours(rng, 1, [layout.line or 0])[0]
+    kind, shade = pick(rng, ["agreed", "mended", "marked"]), draw_colours(rng, 1, [layout.line or 0])[0]
 
     def sample(rng: Rng, size: float) -> Pair | None:
         shape = layout.side(rng, size, 3)
         if shape is None:
             return None
-        palette = colours(rng, int(rng.integers(1, 4)), [layout.line or 0, shade])
+        palette = draw_colours(rng, int(rng.integers(1, 4)), [layout.line or 0, shade])
         agreed = speckle(rng, shape, palette, 0.5)
         cells = rng.permutation(agreed.size)[: int(rng.integers(1, 1 + min(4, agreed.size)))]
         panels = [agreed.copy() for _ in range(number)]

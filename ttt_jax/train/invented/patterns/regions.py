@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ttt_jax.train.invented.patterns.canvas import (
-    Grid,
-    Rng,
-    chance,
-    colours,
-    counts,
-    extreme,
-    finished,
-    pick,
-    places,
-    ring,
-    speckle,
-)
+from ttt_jax.train.invented.draws import chance, draw_colours, pick, side
+from ttt_jax.train.invented.masks import border_distance
+from ttt_jax.train.invented.patterns.canvas import counts, extreme, finished, speckle
 from ttt_jax.train.invented.patterns.guises import guised, one_of
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler, side
+from ttt_jax.train.invented.placing import places
+from ttt_jax.train.invented.rule import Family, Grid, Pair, PairSampler, Rng
 
 
 def _cuts(rng: Rng, length: int, least: int = 1) -> list[tuple[int, int]]:
@@ -35,8 +26,8 @@ def _cuts(rng: Rng, length: int, least: int = 1) -> list[tuple[int, int]]:
 
 def fields(rng: Rng) -> PairSampler:
     """Lines divide the grid into fields of all sizes: some are filled, by size, place, shape or a mark inside."""
-    line = colours(rng, 1)[0]
-    shades = colours(rng, 3, [line])
+    line = draw_colours(rng, 1)[0]
+    shades = draw_colours(rng, 3, [line])
     by = pick(rng, ["largest", "smallest", "both", "corners", "inner", "square", "chequer", "mark", "mark", "summary"])
     mark_fills = pick(rng, ["own", "shade", "row", "empty"])
 
@@ -105,7 +96,7 @@ def layers(rng: Rng) -> PairSampler:
     def sample(rng: Rng, size: float) -> Pair | None:
         shape = side(rng, size, 7), side(rng, size, 7)
         number = number_fixed or int(rng.integers(2, 5))
-        shades = colours(rng, number)
+        shades = draw_colours(rng, number)
         boxes: list[tuple[int, int, int, int]] = []
         for k in range(number):
             if kind == "bars":
@@ -155,13 +146,13 @@ def layers(rng: Rng) -> PairSampler:
 
 def latin(rng: Rng) -> PairSampler:
     """A square in which each colour comes once in each row and column, with holes to be filled."""
-    mask = pick(rng, [0, colours(rng, 1)[0]])
+    mask = pick(rng, [0, draw_colours(rng, 1)[0]])
     simple, holes_only = chance(rng, 0.5), mask != 0 and chance(rng, 0.2)
     repeated = pick(rng, [1, 1, 2])
 
     def sample(rng: Rng, size: float) -> Pair | None:
         n = int(rng.integers(3, 5 + round(3 * size)))
-        shades = np.asarray(colours(rng, n, [mask]), np.int8)
+        shades = np.asarray(draw_colours(rng, n, [mask]), np.int8)
         base = np.add.outer(np.arange(n), np.arange(n)) % n
         if not simple:
             base = base[rng.permutation(n)][:, rng.permutation(n)]
@@ -183,8 +174,8 @@ def latin(rng: Rng) -> PairSampler:
 
 def halves(rng: Rng) -> PairSampler:
     """A line cuts the grid in two: the emptier part is filled or cleared, colours change sides, or a part is shown."""
-    line = colours(rng, 1)[0]
-    shade = colours(rng, 1, [line])[0]
+    line = draw_colours(rng, 1)[0]
+    shade = draw_colours(rng, 1, [line])[0]
     most = chance(rng, 0.5)
     what = pick(rng, ["cut", "paint", "clear", "fill", "sides", "share"])
     density = float(rng.uniform(0.15, 0.5))
@@ -192,7 +183,7 @@ def halves(rng: Rng) -> PairSampler:
     def sample(rng: Rng, size: float) -> Pair | None:
         height, width = side(rng, size, 3), side(rng, size, 7)
         at = int(rng.integers(2, width - 2))
-        palette = colours(rng, 2, [line, shade])
+        palette = draw_colours(rng, 2, [line, shade])
         parts: list[Grid] = [
             speckle(rng, (height, w), [own], density) for w, own in zip((at, width - at - 1), palette, strict=True)
         ]
@@ -224,8 +215,8 @@ def halves(rng: Rng) -> PairSampler:
 def patterned_boxes(rng: Rng) -> PairSampler:
     """Boxes of a colour (or two, each with its own pattern) are patterned inside: rings, chequers, stripes, crosses."""
     number = pick(rng, [1, 1, 2])
-    bases = colours(rng, number)
-    shades = colours(rng, 2, bases)
+    bases = draw_colours(rng, number)
+    shades = draw_colours(rng, 2, bases)
     kinds = [
         pick(rng, ["border", "inside", "chequer", "rings", "rows", "columns", "corners", "middle", "cross"])
         for _ in bases
@@ -234,7 +225,7 @@ def patterned_boxes(rng: Rng) -> PairSampler:
 
     def mask(kind: str, h: int, w: int) -> np.ndarray | None:
         rows, columns = np.arange(h)[:, None], np.arange(w)[None, :]
-        depth = ring((h, w))
+        depth = border_distance((h, w))
         odd = h % 2 == 1 and w % 2 == 1
         match kind:
             case "border":
@@ -269,7 +260,7 @@ def patterned_boxes(rng: Rng) -> PairSampler:
             chosen = mask(kinds[k], h, w)
             if chosen is None:
                 return None
-            box = np.where(ring((h, w)) > 0, 0, bases[k]) if hollow else np.full((h, w), bases[k])
+            box = np.where(border_distance((h, w)) > 0, 0, bases[k]) if hollow else np.full((h, w), bases[k])
             question[top : top + h, left : left + w] = box
             answer[top : top + h, left : left + w] = np.where(chosen, shades[k], box)
         return finished(question, answer)

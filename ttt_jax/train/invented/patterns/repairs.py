@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ttt_jax.train.invented.patterns.canvas import Rng, blob, chance, colours, finished, near, pick, places, speckle
-from ttt_jax.train.invented.patterns.guises import guised, one_of  # fmt: skip
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler, side
+from ttt_jax.train.invented.draws import chance, draw_colours, pick, side
+from ttt_jax.train.invented.masks import dilated, spanning_blob
+from ttt_jax.train.invented.patterns.canvas import finished, speckle
+from ttt_jax.train.invented.patterns.guises import guised, one_of
+from ttt_jax.train.invented.placing import places
+from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
 
 def _boxes(rng: Rng, shape: tuple[int, int], least: int, most: int) -> list[tuple[int, int, int, int]] | None:
@@ -19,9 +22,9 @@ def _boxes(rng: Rng, shape: tuple[int, int], least: int, most: int) -> list[tupl
 
 def cleaned(rng: Rng) -> PairSampler:
     """Boxes under single stray cells: the strays go everywhere or only outside, or those in one place are marked."""
-    noise_shade = pick(rng, [None, *colours(rng, 2)])
+    noise_shade = pick(rng, [None, *draw_colours(rng, 2)])
     what = pick(rng, ["all", "all", "outside", "inside marked", "outside marked", "crop"])
-    mark = colours(rng, 1, [noise_shade or 0])[0]
+    mark = draw_colours(rng, 1, [noise_shade or 0])[0]
     share = float(rng.uniform(0.06, 0.15))
     hollow = what != "crop" and chance(rng, 0.2)
 
@@ -32,17 +35,17 @@ def cleaned(rng: Rng) -> PairSampler:
             return None
         if what == "crop":
             found = found[:1]
-        stray_shade = noise_shade or colours(rng, 1, [mark])[0]
+        stray_shade = noise_shade or draw_colours(rng, 1, [mark])[0]
         clean, inside = np.zeros(shape, np.int8), np.zeros(shape, bool)
         for top, left, h, w in found:
-            clean[top : top + h, left : left + w] = pick(rng, colours(rng, 3, [stray_shade, mark]))
+            clean[top : top + h, left : left + w] = pick(rng, draw_colours(rng, 3, [stray_shade, mark]))
             if hollow and min(h, w) > 4:
                 clean[top + 2 : top + h - 2, left + 2 : left + w - 2] = 0
             inside[top : top + h, left : left + w] = True
         strays = rng.random(shape) < share
         # Strays that join up look like things: only lone ones stay.
         strays &= np.add.outer(np.arange(shape[0]), 2 * np.arange(shape[1])) % 3 == int(rng.integers(3))
-        edge = inside & near(~inside, True)
+        edge = inside & dilated(~inside, True)
         strays &= ~edge
         if not strays.any():
             return None
@@ -67,12 +70,12 @@ def cleaned(rng: Rng) -> PairSampler:
 def blocky(rng: Rng) -> PairSampler:
     """A small picture drawn with blocks, alike or of differing width, goes back to one cell a block."""
     kind = pick(rng, ["even", "uneven", "lines", "noisy"])
-    line = colours(rng, 1)[0]
+    line = draw_colours(rng, 1)[0]
     turn = pick(rng, ["none", "none", "flip", "negative"])
 
     def sample(rng: Rng, size: float) -> Pair | None:
         h, w = (int(rng.integers(2, 4 + round(4 * size))) for _ in range(2))
-        palette = colours(rng, int(rng.integers(1, 5)), [line])
+        palette = draw_colours(rng, int(rng.integers(1, 5)), [line])
         small = speckle(rng, (h, w), palette, 0.8)
         if (small[1:] == small[:-1]).all(1).any() or (small[:, 1:] == small[:, :-1]).all(0).any():
             return None
@@ -108,13 +111,13 @@ def blocky(rng: Rng) -> PairSampler:
 
 def covered(rng: Rng) -> PairSampler:
     """Whole lines are crossed by boxes of a colour: the lines show through, on top, or where they cross is marked."""
-    kind, mark = pick(rng, ["mend", "mend", "hidden marked", "inside only", "mend inside"]), colours(rng, 1)[0]
-    cover = pick(rng, [0, *colours(rng, 2, [mark])])
+    kind, mark = pick(rng, ["mend", "mend", "hidden marked", "inside only", "mend inside"]), draw_colours(rng, 1)[0]
+    cover = pick(rng, [0, *draw_colours(rng, 2, [mark])])
     both = chance(rng, 0.5)
 
     def sample(rng: Rng, size: float) -> Pair | None:
         shape = side(rng, size, 7), side(rng, size, 7)
-        palette = colours(rng, 2, [mark, cover])
+        palette = draw_colours(rng, 2, [mark, cover])
         lines = np.zeros(shape, np.int8)
         for row in range(int(rng.integers(3)), shape[0], int(rng.integers(2, 4))):
             lines[row] = palette[0]
@@ -140,10 +143,10 @@ def covered(rng: Rng) -> PairSampler:
 
 def freed(rng: Rng) -> PairSampler:
     """A box drawn by its frame or by four corner cells: it is cut out, or what is in or outside it changes."""
-    frame = colours(rng, 1)[0]
+    frame = draw_colours(rng, 1)[0]
     kind = pick(rng, ["frame", "frame", "corners", "filled"])
     what = pick(rng, ["crop", "crop inside", "clear outside", "clear inside", "paint"])
-    shade = colours(rng, 1, [frame])[0]
+    shade = draw_colours(rng, 1, [frame])[0]
     density = float(rng.uniform(0.2, 0.6))
 
     def sample(rng: Rng, size: float) -> Pair | None:
@@ -153,7 +156,7 @@ def freed(rng: Rng) -> PairSampler:
         if at is None:
             return None
         top, left = at[0]
-        palette = colours(rng, int(rng.integers(1, 4)), [frame, shade])
+        palette = draw_colours(rng, int(rng.integers(1, 4)), [frame, shade])
         grid = speckle(rng, shape, palette, density)
         box = grid[top : top + h, left : left + w]
         inner = box[1:-1, 1:-1]
@@ -186,15 +189,15 @@ def freed(rng: Rng) -> PairSampler:
 def scaled_pair(rng: Rng) -> PairSampler:
     """A shape is shown small and large: the small one's colours go to the blocks of the large one, or the other way."""
     kind = pick(rng, ["to large", "to small", "which factor"])
-    base = colours(rng, 1)[0]
-    shade = colours(rng, 1, [base])[0]
+    base = draw_colours(rng, 1)[0]
+    shade = draw_colours(rng, 1, [base])[0]
     kept = chance(rng, 0.5)
 
     def sample(rng: Rng, size: float) -> Pair | None:
         n = int(rng.integers(2, 4))
         factor = int(rng.integers(2, 4 + (size > 0.4)))
-        mask = blob(rng, n, n, 0.6)
-        small = np.where(mask, np.asarray(colours(rng, 3, [base]), np.int8)[rng.integers(3, size=(n, n))], 0)
+        mask = spanning_blob(rng, n, n, 0.6)
+        small = np.where(mask, np.asarray(draw_colours(rng, 3, [base]), np.int8)[rng.integers(3, size=(n, n))], 0)
         plain = np.where(mask, base, 0).astype(np.int8)
         if not (~mask).any() or factor * n + n > 27:
             return None

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from ttt_jax.tasks.grids import COLOURS
-from ttt_jax.train.invented.patterns.canvas import Action, Grid, Rng, chance, colours, pick
+from ttt_jax.train.invented.draws import chance, draw_colours, pick
+from ttt_jax.train.invented.patterns.canvas import Action
 from ttt_jax.train.invented.patterns.geometry import Kind
+from ttt_jax.train.invented.rule import Grid, Rng
 
 
 def filled_forward(grid: Grid) -> Grid:
@@ -66,7 +68,7 @@ def sheared(rng: Rng, palette: Sequence[int]) -> Action:
 
 def trails(rng: Rng, palette: Sequence[int]) -> Action:
     """Every cell shoots to the right until another one or the edge, in its own or in a drawn colour."""
-    shade = pick(rng, [0, 0, colours(rng, 1, palette)[0]])
+    shade = pick(rng, [0, 0, draw_colours(rng, 1, palette)[0]])
     mirrored, parity = chance(rng, 0.25), chance(rng, 0.2)
 
     def shot(grid: Grid) -> Grid | None:
@@ -86,7 +88,7 @@ def trails(rng: Rng, palette: Sequence[int]) -> Action:
 
 def connected(rng: Rng, palette: Sequence[int]) -> Action:
     """Ground between two cells of one row is painted: cells of the same colour, or any two."""
-    shade = pick(rng, [0, colours(rng, 1, palette)[0]])
+    shade = pick(rng, [0, draw_colours(rng, 1, palette)[0]])
     columns_too, shade = chance(rng, 0.4), shade
 
     def between(grid: Grid) -> Grid:
@@ -112,7 +114,7 @@ def by_count(rng: Rng, palette: Sequence[int]) -> Action:
         pick(rng, ["most", "fewest", "one", "two", "even", "full"]),
         pick(rng, ["paint", "clear", "alone", "fill"]),
     )
-    shade = colours(rng, 1)[0]
+    shade = draw_colours(rng, 1)[0]
 
     def changed(grid: Grid) -> Grid | None:
         number = np.count_nonzero(grid, 1)
@@ -166,7 +168,7 @@ def alternating(rng: Rng, palette: Sequence[int]) -> Action:
     """Of the cells of each row every second (or third), counted from the left, is painted."""
     period, shade, first = (
         pick(rng, [2, 2, 3]),
-        pick(rng, [0, colours(rng, 1)[0], colours(rng, 1)[0]]),
+        pick(rng, [0, draw_colours(rng, 1)[0], draw_colours(rng, 1)[0]]),
         int(rng.integers(2)),
     )
 
@@ -179,7 +181,7 @@ def alternating(rng: Rng, palette: Sequence[int]) -> Action:
 
 def ends(rng: Rng, palette: Sequence[int]) -> Action:
     """The first, the last or the middle cell of each row is painted, or stays alone."""
-    which, shade, alone = pick(rng, ["first", "last", "both"]), colours(rng, 1)[0], chance(rng, 0.4)
+    which, shade, alone = pick(rng, ["first", "last", "both"]), draw_colours(rng, 1)[0], chance(rng, 0.4)
 
     def painted(grid: Grid) -> Grid:
         lit = grid != 0
@@ -209,7 +211,7 @@ def flipped_rows(rng: Rng, palette: Sequence[int]) -> Action:
 
 def accumulated(rng: Rng, palette: Sequence[int]) -> Action:
     """Each row shows all cells of the rows above it; or where it differs from the row above."""
-    kind, shade = pick(rng, ["all", "differs", "same"]), colours(rng, 1)[0]
+    kind, shade = pick(rng, ["all", "differs", "same"]), draw_colours(rng, 1)[0]
 
     def run(grid: Grid) -> Grid:
         if kind == "all":

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ttt_jax.train.invented.patterns.canvas import Grid, Rng, chance, colours, finished, pick, shifted, speckle
+from ttt_jax.train.invented.draws import chance, draw_colours, pick, side
+from ttt_jax.train.invented.patterns.canvas import finished, shifted, speckle
 from ttt_jax.train.invented.patterns.guises import guised
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler, side
+from ttt_jax.train.invented.rule import Family, Grid, Pair, PairSampler, Rng
 
 
 def unrolled(rng: Rng) -> PairSampler:
@@ -18,7 +19,7 @@ def unrolled(rng: Rng) -> PairSampler:
     rows_by = pick(rng, ["square", "fixed", "colours"] if given_only else ["square", "drawn"])
     fixed_rows = int(rng.integers(3, 8))
     few = pick(rng, [1, 2, 3])
-    swapped = colours(rng, 2)
+    swapped = draw_colours(rng, 2)
 
     def following(row: np.ndarray, k: int) -> np.ndarray:
         left, right = np.append(row[1:], 0), np.append(0, row[:-1])
@@ -47,15 +48,15 @@ def unrolled(rng: Rng) -> PairSampler:
         row = np.zeros(width, np.int8)
         if kind in ("spread", "xor", "grow"):
             at = rng.permutation(width)[: pick(rng, [1, 1, 2])]
-            row[at] = colours(rng, 1)[0]
+            row[at] = draw_colours(rng, 1)[0]
         elif kind == "shrink":
             length = int(rng.integers(3, 1 + max(3, width - 1)))
             left = int(rng.integers(max(1, width - length + 1)))
-            row[left : left + length] = colours(rng, 1)[0]
+            row[left : left + length] = draw_colours(rng, 1)[0]
         elif kind == "alternate":
             row = speckle(rng, (1, width), swapped, 0.8)[0]
         else:
-            row = speckle(rng, (1, width), colours(rng, few), 0.5)[0]
+            row = speckle(rng, (1, width), draw_colours(rng, few), 0.5)[0]
         if rows_by == "colours":
             height = 1 + np.count_nonzero(row)
         if not row.any() or not 1 < height <= 30:
@@ -76,14 +77,14 @@ def unrolled(rng: Rng) -> PairSampler:
 def stairs(rng: Rng) -> PairSampler:
     """A bar gets longer or shorter by a step in each row; on both sides of it; or bars of lengths in a row go on."""
     step = pick(rng, [1, 1, 2, -1, -1])
-    both, fill = chance(rng, 0.4), colours(rng, 2)
+    both, fill = chance(rng, 0.4), draw_colours(rng, 2)
     other = pick(rng, [0, fill[0]])
     up = fill[1]
     shown = pick(rng, [1, 1, 2])
 
     def sample(rng: Rng, size: float) -> Pair | None:
         width, height = side(rng, size, 4), side(rng, size, 4)
-        shade = colours(rng, 1, [up, other])[0]
+        shade = draw_colours(rng, 1, [up, other])[0]
         start = int(rng.integers(1, width))
         at = int(rng.integers(height)) if both else 0
         lengths = start + step * (np.arange(height) - at)
@@ -103,7 +104,7 @@ def stairs(rng: Rng) -> PairSampler:
 def counted_off(rng: Rng) -> PairSampler:
     """Bars on one side, their lengths, order or ranks told by colour: longest, shortest, every second."""
     test = pick(rng, ["longest", "shortest", "rank", "alternate", "even", "over three"])
-    shades = colours(rng, 9)
+    shades = draw_colours(rng, 9)
     base = shades.pop()
     fixed_base = chance(rng, 0.6)
     gap = pick(rng, [1, 1, 0, 2])
@@ -147,9 +148,9 @@ def films(rng: Rng) -> PairSampler:
     """Frames in a row show a shape that moves, grows or turns by the same step each time; the next one is asked for."""
     step = pick(rng, [(0, 1), (1, 0), (1, 1), (-1, 1), (0, 2)])
     kind = pick(rng, ["move", "move", "turn", "add", "colour"])
-    number, line = pick(rng, [2, 3, 3]), colours(rng, 1)[0]
+    number, line = pick(rng, [2, 3, 3]), draw_colours(rng, 1)[0]
     in_place = chance(rng, 0.5)
-    cycle = colours(rng, 3, [line])
+    cycle = draw_colours(rng, 3, [line])
 
     def sample(rng: Rng, size: float) -> Pair | None:
         n = side(rng, size, 4, 7 if in_place else 9)
@@ -158,9 +159,9 @@ def films(rng: Rng) -> PairSampler:
         motif = np.zeros((n, n), np.int8)
         h, w = (int(rng.integers(1, 3)) for _ in range(2))
         top, left = (int(rng.integers(n - m + 1)) for m in (h, w))
-        motif[top : top + h, left : left + w] = pick(rng, cycle) if kind == "colour" else colours(rng, 1, [line])[0]
+        motif[top : top + h, left : left + w] = pick(rng, cycle if kind == "colour" else draw_colours(rng, 1, [line]))
         if kind == "turn":
-            motif = speckle(rng, (n, n), colours(rng, 2, [line]), 0.4)
+            motif = speckle(rng, (n, n), draw_colours(rng, 2, [line]), 0.4)
         frames = [motif]
         for k in range(number):
             last = frames[-1]
@@ -194,7 +195,7 @@ def spotted(rng: Rng) -> PairSampler:
 
     def sample(rng: Rng, size: float) -> Pair | None:
         number = int(rng.integers(2 + int(chance(rng, 0.6)), 4 + round(6 * size)))
-        palette = colours(rng, 5)
+        palette = draw_colours(rng, 5)
         row = np.asarray([pick(rng, palette) for _ in range(number)], np.int8)
         if len(set(row.tolist())) < 2:
             return None
@@ -249,7 +250,7 @@ def along_path(rng: Rng) -> PairSampler:
     """Cells follow one another along a snake, a spiral, the border or diagonals: the colours go on, or thin out."""
     kind = pick(rng, ["snake", "spiral", "border", "diagonals", "reading"])
     what = pick(rng, ["continue", "continue", "count", "move"])
-    shade = colours(rng, 1)[0]
+    shade = draw_colours(rng, 1)[0]
     step = pick(rng, [1, 1, 2])
     wraps = kind == "border"
 
@@ -257,7 +258,7 @@ def along_path(rng: Rng) -> PairSampler:
         shape = side(rng, size, 4), side(rng, size, 4)
         path = _path(kind, shape)
         question, answer = np.zeros(shape[0] * shape[1], np.int8), np.zeros(shape[0] * shape[1], np.int8)
-        palette = colours(rng, 4, [shade])
+        palette = draw_colours(rng, 4, [shade])
         if what == "continue":
             period = np.asarray([*palette[: int(rng.integers(1, 4))], *([0] * int(rng.integers(2)))], np.int8)
             if len(period) == 1:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from ttt_jax.tasks.grids import COLOURS
-from ttt_jax.train.invented.patterns.canvas import Action, Grid, Rng, chance, colours, counts, extreme, pick
+from ttt_jax.train.invented.draws import chance, draw_colours, pick
+from ttt_jax.train.invented.patterns.canvas import Action, counts, extreme
 from ttt_jax.train.invented.patterns.geometry import Kind
+from ttt_jax.train.invented.rule import Grid, Rng
 
 
 def ranked(grid: Grid, least: int = 2) -> tuple[list[int], list[int]] | None:
@@ -75,7 +77,7 @@ def bars(rng: Rng, palette: Sequence[int]) -> Action:
 def tally(rng: Rng, palette: Sequence[int]) -> Action:
     """The number of cells of one colour (or of all) as cells of a strip or of a block filled in reading order."""
     shape = pick(rng, [(1, 9), (3, 3), (2, 5), (1, 5), (4, 4), (5, 1)])
-    named, shade = chance(rng, 0.6), pick(rng, [palette[0], colours(rng, 1)[0]])
+    named, shade = chance(rng, 0.6), pick(rng, [palette[0], draw_colours(rng, 1)[0]])
     snake = chance(rng, 0.25)
 
     def told(grid: Grid) -> Grid | None:
@@ -93,7 +95,7 @@ def tally(rng: Rng, palette: Sequence[int]) -> Action:
 
 def diagonal_tally(rng: Rng, palette: Sequence[int]) -> Action:
     """A square as large as the count, its diagonal or border in a colour."""
-    kind, shade = pick(rng, ["diagonal", "ring", "full", "stairs"]), pick(rng, [palette[0], colours(rng, 1)[0]])
+    kind, shade = pick(rng, ["diagonal", "ring", "full", "stairs"]), pick(rng, [palette[0], draw_colours(rng, 1)[0]])
 
     def told(grid: Grid) -> Grid | None:
         number = int(counts(grid)[palette[0]])
@@ -114,7 +116,7 @@ def diagonal_tally(rng: Rng, palette: Sequence[int]) -> Action:
 def compare(rng: Rng, palette: Sequence[int]) -> Action:
     """One cell (or a small sign) that says which of two things holds."""
     test = pick(rng, ["wide", "mirror", "top", "more", "even"])
-    yes, no = colours(rng, 2, palette)
+    yes, no = draw_colours(rng, 2, palette)
     shape = pick(rng, [(1, 1), (2, 2), (1, 2)])
 
     def told(grid: Grid) -> Grid | None:
@@ -140,7 +142,7 @@ def compare(rng: Rng, palette: Sequence[int]) -> Action:
 def margin(rng: Rng, palette: Sequence[int]) -> Action:
     """One column: of each row its commonest colour, its count as presence, its first colour, or one cell's colour."""
     kind = pick(rng, ["first", "any", "diagonal", "full", "only"])
-    shade = colours(rng, 1)[0]
+    shade = draw_colours(rng, 1)[0]
 
     def told(grid: Grid) -> Grid | None:
         if kind == "diagonal":
@@ -159,7 +161,7 @@ def margin(rng: Rng, palette: Sequence[int]) -> Action:
 
 def profile(rng: Rng, palette: Sequence[int]) -> Action:
     """A bar for each row as long as its number of cells (of all colours, or of one)."""
-    shade, named = colours(rng, 1)[0], chance(rng, 0.3)
+    shade, named = draw_colours(rng, 1)[0], chance(rng, 0.3)
 
     def told(grid: Grid) -> Grid:
         number = np.count_nonzero(grid == palette[0] if named else grid, 1)
@@ -186,7 +188,7 @@ def only_row(rng: Rng, palette: Sequence[int]) -> Action:
 def blocks(rng: Rng, palette: Sequence[int]) -> Action:
     """A small grid with one cell for each block of the large one: on where the block holds anything, or is full."""
     down, right = pick(rng, [(2, 2), (3, 3), (2, 3)])
-    kind, shade = pick(rng, ["any", "full", "most"]), colours(rng, 1)[0]
+    kind, shade = pick(rng, ["any", "full", "most"]), draw_colours(rng, 1)[0]
 
     def told(grid: Grid) -> Grid | None:
         height, width = grid.shape

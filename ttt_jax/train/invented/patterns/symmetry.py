@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from ttt_jax.tasks.transforms import symmetric
-from ttt_jax.train.invented.patterns.canvas import Grid, Rng, chance, colours, finished, pick, speckle
+from ttt_jax.train.invented.draws import chance, draw_colours, pick, side
+from ttt_jax.train.invented.masks import box_of
+from ttt_jax.train.invented.patterns.canvas import finished, speckle
 from ttt_jax.train.invented.patterns.guises import guised, one_of
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler, side
+from ttt_jax.train.invented.rule import Family, Grid, Pair, PairSampler, Rng
 
 GROUPS: dict[str, tuple[int, ...]] = {
     "left and right": (3,),
@@ -49,15 +51,15 @@ def _shape(rng: Rng, size: float, group: str, least: int) -> tuple[int, int]:
 def stained(rng: Rng) -> PairSampler:
     """A symmetric grid with stains: it is repaired, or the hidden part is cut out; sometimes only a window shows."""
     group = pick(rng, list(GROUPS))
-    mask = colours(rng, 1)[0] if chance(rng, 0.7) else 0
+    mask = draw_colours(rng, 1)[0] if chance(rng, 0.7) else 0
     answer = pick(rng, ["whole", "whole", "patch", "mirrored patch"])
     number = 1 if answer != "whole" else pick(rng, [1, 2, 3])
     windowed, coarse, full = chance(rng, 0.4), chance(rng, 0.3), chance(rng, 0.7) or not mask
-    fixed = colours(rng, 4, [mask]) if chance(rng, 0.4) else None
+    fixed = draw_colours(rng, 4, [mask]) if chance(rng, 0.4) else None
 
     def sample(rng: Rng, size: float) -> Pair | None:
         shape = _shape(rng, size, group, 5)
-        palette = fixed or colours(rng, int(rng.integers(2, 6)), [mask])
+        palette = fixed or draw_colours(rng, int(rng.integers(2, 6)), [mask])
         grid = made_symmetric(_texture(rng, shape, palette, coarse, 1.0 if full else 0.5), group)
         hidden = np.zeros(shape, bool)
         for _ in range(number):
@@ -82,8 +84,7 @@ def stained(rng: Rng) -> PairSampler:
         question = np.where(hidden, mask, whole)
         if answer == "whole":
             return finished(question, whole)
-        rows, columns = np.flatnonzero(hidden.any(1)), np.flatnonzero(hidden.any(0))
-        patch = whole[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        patch = whole[box_of(hidden)]
         return finished(question, patch if answer == "patch" else patch[:, ::-1])
 
     return sample
@@ -92,8 +93,8 @@ def stained(rng: Rng) -> PairSampler:
 def completed(rng: Rng) -> PairSampler:
     """A part of a symmetric grid shows, the rest is blank: completed, perhaps in another colour."""
     group = pick(rng, ["left and right", "left and right", "both mirrors", "half turn", "diagonal", "quarter turn"])
-    line = pick(rng, [0, 0, colours(rng, 1)[0]])
-    shade = pick(rng, [0, 0, colours(rng, 1, [line])[0]])
+    line = pick(rng, [0, 0, draw_colours(rng, 1)[0]])
+    shade = pick(rng, [0, 0, draw_colours(rng, 1, [line])[0]])
     whole_half = chance(rng, 0.5)
     density = float(rng.uniform(0.3, 0.7))
     coarse = chance(rng, 0.2)
@@ -102,7 +103,7 @@ def completed(rng: Rng) -> PairSampler:
         shape = _shape(rng, size, group, 4)
         if line and group == "left and right":
             shape = shape[0], shape[1] | 1
-        palette = colours(rng, int(rng.integers(1, 4)), [line, shade])
+        palette = draw_colours(rng, int(rng.integers(1, 4)), [line, shade])
         given = _texture(rng, shape, palette, coarse, density)
         rows, columns = np.indices(shape)
         if group in ("left and right", "half turn"):
@@ -134,12 +135,12 @@ def completed(rng: Rng) -> PairSampler:
 def broken(rng: Rng) -> PairSampler:
     """A symmetric grid with cells that have no partner: they go, get their partner, or are marked."""
     group = pick(rng, ["left and right", "both mirrors", "half turn", "diagonal"])
-    what, shade = pick(rng, ["remove", "pair", "mark", "mark partner"]), colours(rng, 1)[0]
+    what, shade = pick(rng, ["remove", "pair", "mark", "mark partner"]), draw_colours(rng, 1)[0]
     density = float(rng.uniform(0.2, 0.4))
 
     def sample(rng: Rng, size: float) -> Pair | None:
         shape = _shape(rng, size, group, 5)
-        palette = colours(rng, int(rng.integers(1, 3)), [shade])
+        palette = draw_colours(rng, int(rng.integers(1, 3)), [shade])
         grid = made_symmetric(speckle(rng, shape, palette, density), group)
         extra = (rng.random(shape) < 0.06) & (grid == 0)
         partners = np.zeros(shape, bool)
@@ -166,15 +167,16 @@ def broken(rng: Rng) -> PairSampler:
 def motif_turned(rng: Rng) -> PairSampler:
     """A motif in one quarter of a cross of lines goes into the other quarters, turned or mirrored."""
     ops = pick(rng, [(0, 3, 2, 5), (0, 6, 4, 5), (0, 0, 0, 0), (0, 3, 0, 3)])
-    line = colours(rng, 1)[0]
+    line = draw_colours(rng, 1)[0]
     marked = chance(rng, 0.4)
     start = int(rng.integers(4))
     recoloured = chance(rng, 0.3)
-    shades = colours(rng, 4, [line])
+    shades = draw_colours(rng, 4, [line])
 
     def sample(rng: Rng, size: float) -> Pair | None:
         n = side(rng, size, 2, 14)
-        motif = speckle(rng, (n, n), shades[:1] if recoloured else colours(rng, int(rng.integers(1, 3)), [line]), 0.5)
+        palette = shades[:1] if recoloured else draw_colours(rng, int(rng.integers(1, 3)), [line])
+        motif = speckle(rng, (n, n), palette, 0.5)
         if np.count_nonzero(motif) < 2:
             return None
         question, answer = np.zeros((2 * n + 1, 2 * n + 1), np.int8), np.zeros((2 * n + 1, 2 * n + 1), np.int8)
@@ -200,14 +202,14 @@ def motif_turned(rng: Rng) -> PairSampler:
 
 def beside_axis(rng: Rng) -> PairSampler:
     """Cells on one side of a line in the grid are mirrored over it: copied, moved, or only one colour of them."""
-    moved, line = chance(rng, 0.3), colours(rng, 1)[0]
-    named = colours(rng, 1, [line])[0] if chance(rng, 0.4) else None
+    moved, line = chance(rng, 0.3), draw_colours(rng, 1)[0]
+    named = draw_colours(rng, 1, [line])[0] if chance(rng, 0.4) else None
     both = named is None and chance(rng, 0.3)
 
     def sample(rng: Rng, size: float) -> Pair | None:
         height, width = side(rng, size, 3), side(rng, size, 5)
         axis = int(rng.integers(2, width - 2)) if width > 4 else width // 2
-        palette = [*colours(rng, 2, [line, named or 0]), *([named] if named else [])]
+        palette = [*draw_colours(rng, 2, [line, named or 0]), *([named] if named else [])]
         grid = speckle(rng, (height, width), palette, float(rng.uniform(0.1, 0.4)))
         reach = min(axis, width - 1 - axis)
         if not both:

@@ -7,9 +7,11 @@ from math import lcm
 
 import numpy as np
 
-from ttt_jax.train.invented.patterns.canvas import Grid, Rng, chance, colours, finished, pick, ring, speckle
+from ttt_jax.train.invented.draws import chance, draw_colours, pick, side
+from ttt_jax.train.invented.masks import border_distance, box_of
+from ttt_jax.train.invented.patterns.canvas import finished, speckle
 from ttt_jax.train.invented.patterns.guises import guised, one_of
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler, side
+from ttt_jax.train.invented.rule import Family, Grid, Pair, PairSampler, Rng
 
 Tiling = Callable[[Rng, tuple[int, int], Sequence[int]], "tuple[Grid, tuple[int, int]]"]
 """`(rng, shape, palette) -> grid without ground and its periods down and right`."""
@@ -55,7 +57,7 @@ def _formula(rng: Rng, shape: tuple[int, int], palette: Sequence[int]) -> tuple[
             return order[np.abs(rows - columns) % count], (99, 99)
         case 3:
             return order[(rows * columns) % count], (count, count)
-    return order[ring(shape) % count], (99, 99)
+    return order[border_distance(shape) % count], (99, 99)
 
 
 def _lattice(rng: Rng, shape: tuple[int, int], palette: Sequence[int]) -> tuple[Grid, tuple[int, int]]:
@@ -102,8 +104,8 @@ def _stains(rng: Rng, shape: tuple[int, int], kind: str, number: int) -> np.ndar
 def repaired(rng: Rng) -> PairSampler:
     """A tiling with stains: it is repaired, its hidden part is cut out, or the stains are marked or moved."""
     tilings = _TILINGS if chance(rng, 0.4) else (pick(rng, _TILINGS),)
-    mask = 0 if chance(rng, 0.6) else colours(rng, 1)[0]
-    fixed = colours(rng, pick(rng, [2, 3, 4]), [mask]) if chance(rng, 0.4) else None
+    mask = 0 if chance(rng, 0.6) else draw_colours(rng, 1)[0]
+    fixed = draw_colours(rng, pick(rng, [2, 3, 4]), [mask]) if chance(rng, 0.4) else None
     kind = pick(rng, ["boxes", "boxes", "cells", "stripe", "corner"])
     number = pick(rng, [1, 1, 2, 3])
     answer = pick(rng, ["whole", "whole", "whole", "patch", "patch", "stain only"])
@@ -112,7 +114,7 @@ def repaired(rng: Rng) -> PairSampler:
 
     def sample(rng: Rng, size: float) -> Pair | None:
         shape = side(rng, size, 5), side(rng, size, 5)
-        palette = fixed or colours(rng, int(rng.integers(2, 5)), [mask])
+        palette = fixed or draw_colours(rng, int(rng.integers(2, 5)), [mask])
         grid, periods = pick(rng, tilings)(rng, shape, palette)
         hidden = _stains(rng, shape, kind, number)
         if not hidden.any() or not _recoverable(hidden, periods):
@@ -122,8 +124,7 @@ def repaired(rng: Rng) -> PairSampler:
             return finished(question, grid)
         if answer == "stain only":
             return finished(question, np.where(hidden, grid, 0)) if mask else None
-        rows, columns = np.flatnonzero(hidden.any(1)), np.flatnonzero(hidden.any(0))
-        return finished(question, grid[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+        return finished(question, grid[box_of(hidden)])
 
     return sample
 
@@ -135,13 +136,13 @@ def extended(rng: Rng) -> PairSampler:
     tiling = pick(rng, (_cells, _bricks, _cells))
     factor = pick(rng, [(2, 1), (2, 2), (3, 1)])
     changed = chance(rng, 0.3)
-    fixed = colours(rng, 3)
-    shades = colours(rng, 3, fixed)
+    fixed = draw_colours(rng, 3)
+    shades = draw_colours(rng, 3, fixed)
     apart = chance(rng, 0.3)
 
     def sample(rng: Rng, size: float) -> Pair | None:
         height, width = side(rng, size, 4), side(rng, size, 4)
-        palette = fixed if changed else colours(rng, int(rng.integers(2, 5)))
+        palette = fixed if changed else draw_colours(rng, int(rng.integers(2, 5)))
         used = [*palette[:2], 0] if apart else palette
         if beyond:
             height, width = min(height, 30 // factor[0]), min(width, 30 // factor[1])
@@ -177,11 +178,11 @@ def unit_found(rng: Rng) -> PairSampler:
     table = np.append(0, rng.permutation(9) + 1).astype(np.int8) if recoloured else np.arange(10, dtype=np.int8)
     tall = pick(rng, [None, 2, 3])
     line = chance(rng, 0.3)
-    shade = colours(rng, 1)[0]
+    shade = draw_colours(rng, 1)[0]
 
     def sample(rng: Rng, size: float) -> Pair | None:
         down, right = (tall or int(rng.integers(2, 5)) for _ in range(2))
-        palette = colours(rng, int(rng.integers(1, 4)), [shade])
+        palette = draw_colours(rng, int(rng.integers(1, 4)), [shade])
         tile = speckle(rng, (down, right), palette, 0.8)
         times = [int(rng.integers(2, 2 + max(1, round(size * 20) // n))) for n in (down, right)]
         if not tile.any() or down * times[0] > 30 or right * times[1] > 30:
@@ -202,20 +203,20 @@ def unit_found(rng: Rng) -> PairSampler:
 def faulty(rng: Rng) -> PairSampler:
     """Single cells break the pattern: they are mended, marked on the pattern, alone kept, or their rows are cleared."""
     tiling = pick(rng, (_cells, _bricks, _lattice))
-    what, shade = pick(rng, ["mended", "marked", "alone", "crossed"]), colours(rng, 1)[0]
-    error = pick(rng, [None, colours(rng, 1, [shade])[0]])
+    what, shade = pick(rng, ["mended", "marked", "alone", "crossed"]), draw_colours(rng, 1)[0]
+    error = pick(rng, [None, draw_colours(rng, 1, [shade])[0]])
 
     def sample(rng: Rng, size: float) -> Pair | None:
         shape = side(rng, size, 6), side(rng, size, 6)
         avoid = [c for c in (shade, error) if c]
-        palette = colours(rng, int(rng.integers(2, 4)), avoid)
+        palette = draw_colours(rng, int(rng.integers(2, 4)), avoid)
         grid, periods = tiling(rng, shape, palette)
         if shape[0] < 3 * periods[0] or shape[1] < 3 * periods[1]:
             return None
         number = int(rng.integers(1, 5))
         wrong = np.zeros(shape, bool)
         wrong[rng.integers(shape[0], size=number), rng.integers(shape[1], size=number)] = True
-        wrong_shade = error or colours(rng, 1, [*avoid, *palette])[0]
+        wrong_shade = error or draw_colours(rng, 1, [*avoid, *palette])[0]
         question = np.where(wrong, wrong_shade, grid)
         if what == "mended":
             return finished(question, grid)
@@ -234,11 +235,11 @@ def chequered(rng: Rng) -> PairSampler:
     """A small motif is tiled over a grid: plain, in a chequer with blanks or with its mirror image or negative."""
     how = pick(rng, ["plain", "chequer", "mirror", "negative", "rows"])
     times = pick(rng, [(2, 2), (3, 3), (2, 3), (4, 4), (3, 2)])
-    shade = colours(rng, 1)[0]
+    shade = draw_colours(rng, 1)[0]
 
     def sample(rng: Rng, size: float) -> Pair | None:
         height, width = (int(rng.integers(2, 3 + round(4 * size))) for _ in range(2))
-        motif = speckle(rng, (height, width), colours(rng, int(rng.integers(1, 3)), [shade]), 0.6)
+        motif = speckle(rng, (height, width), draw_colours(rng, int(rng.integers(1, 3)), [shade]), 0.6)
         other = {
             "plain": motif,
             "chequer": np.zeros_like(motif),
@@ -260,13 +261,13 @@ def continued(rng: Rng) -> PairSampler:
     kind = pick(rng, ["stripes", "stripes", "seeds", "diagonal"])
     gap = pick(rng, [0, 1, 1, 2])
     mirrored = chance(rng, 0.25)
-    fixed = colours(rng, 4) if chance(rng, 0.3) else None
+    fixed = draw_colours(rng, 4) if chance(rng, 0.3) else None
     number_fixed = pick(rng, [None, 2, 3])
 
     def sample(rng: Rng, size: float) -> Pair | None:
         height, width = side(rng, size, 3), side(rng, size, 8)
         number = number_fixed or int(rng.integers(2, 4))
-        order = (fixed or colours(rng, number))[:number]
+        order = (fixed or draw_colours(rng, number))[:number]
         period = [c for shade in order for c in (shade, *([0] * gap))]
         if mirrored:
             period = [*period, *[c for shade in order[-2:0:-1] for c in (shade, *([0] * gap))]]

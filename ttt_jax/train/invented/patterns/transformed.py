@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from ttt_jax.train.invented.draws import chance, draw_colours, pick
 from ttt_jax.train.invented.patterns import colouring, contents, geometry, rows, summaries
-from ttt_jax.train.invented.patterns.canvas import Action, Grid, Rng, chance, colours, finished, pick
+from ttt_jax.train.invented.patterns.canvas import Action, finished
 from ttt_jax.train.invented.patterns.geometry import Kind
 from ttt_jax.train.invented.patterns.guises import guised, one_of
 from ttt_jax.train.invented.patterns.whole_grids import draw_scene
-from ttt_jax.train.invented.rule import Family, Pair, PairSampler
+from ttt_jax.train.invented.rule import Family, Grid, Pair, PairSampler, Rng
 
 _CHANGES = (geometry.KINDS, colouring.KINDS, rows.KINDS, contents.KINDS)
 
@@ -25,19 +26,20 @@ def _applied(kind: Kind, action: Action, palette: list[int], rng: Rng) -> PairSa
 
 
 def single(kinds: tuple[Kind, ...]) -> Family:
-    """One action of these kinds."""
+    """One action of these kinds; named after their module."""
 
     def draw(rng: Rng) -> PairSampler:
-        palette = colours(rng, pick(rng, [1, 2, 3, 3, 4]))
+        palette = draw_colours(rng, pick(rng, [1, 2, 3, 3, 4]))
         kind = pick(rng, kinds)
         return _applied(kind, kind.make(rng, palette), palette, rng)
 
+    draw.__name__ = kinds[0].make.__module__.rpartition(".")[2]
     return draw
 
 
 def chained(rng: Rng) -> PairSampler:
     """A change, then another change or a summary."""
-    palette = colours(rng, pick(rng, [2, 2, 3, 4]))
+    palette = draw_colours(rng, pick(rng, [2, 2, 3, 4]))
     first = pick(rng, pick(rng, _CHANGES))
     second = pick(rng, pick(rng, (*_CHANGES, geometry.KINDS)))
     act, then = first.make(rng, palette), second.make(rng, palette)
@@ -56,9 +58,9 @@ def chained(rng: Rng) -> PairSampler:
 
 def beside(rng: Rng) -> PairSampler:
     """The grid next to what an action makes of it, perhaps with a line between."""
-    palette = colours(rng, pick(rng, [1, 2, 3]))
+    palette = draw_colours(rng, pick(rng, [1, 2, 3]))
     kind = pick(rng, pick(rng, _CHANGES))
-    act, behind, line = kind.make(rng, palette), chance(rng, 0.4), pick(rng, [None, None, colours(rng, 1)[0]])
+    act, behind, line = kind.make(rng, palette), chance(rng, 0.4), pick(rng, [None, None, draw_colours(rng, 1)[0]])
 
     def action(grid: Grid) -> Grid | None:
         made = act(grid)
@@ -74,13 +76,13 @@ def beside(rng: Rng) -> PairSampler:
 
 def conditional(rng: Rng) -> PairSampler:
     """Which action is done is told by the colour of a corner cell, or by the shape of the grid."""
-    palette = colours(rng, pick(rng, [1, 2, 3]))
+    palette = draw_colours(rng, pick(rng, [1, 2, 3]))
     kinds = [
         pick(rng, pick(rng, (geometry.KINDS[:3], geometry.KINDS[5:6], colouring.KINDS, rows.KINDS, contents.KINDS)))
         for _ in range(2)
     ]
     acts = [kind.make(rng, palette) for kind in kinds]
-    signals = colours(rng, 2, palette)
+    signals = draw_colours(rng, 2, palette)
     scene = draw_scene(rng, palette, fixed=True, most=min(20, *(kind.most for kind in kinds)))
     by_shape, stays = chance(rng, 0.3), chance(rng, 0.3)
 

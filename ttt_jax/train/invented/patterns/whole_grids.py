@@ -6,8 +6,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ttt_jax.train.invented.patterns.canvas import Grid, Rng, blob, chance, colours, pick, speckle
-from ttt_jax.train.invented.rule import side
+from ttt_jax.train.invented.draws import chance, draw_colours, pick, side
+from ttt_jax.train.invented.masks import spanning_blob
+from ttt_jax.train.invented.patterns.canvas import speckle
+from ttt_jax.train.invented.placing import boxes
+from ttt_jax.train.invented.rule import Grid, Rng
 
 Scene = Callable[[Rng, float], Grid]
 """`(rng, size) -> grid`."""
@@ -37,7 +40,7 @@ def draw_scene(rng: Rng, palette: Sequence[int], fixed: bool = False, least: int
         else:
             height = side(rng, size, least, most)
             shape = (height, height if square else side(rng, size, least, most))
-        used = colours(rng, count) if own else palette[:count]
+        used = draw_colours(rng, count) if own else palette[:count]
         return paint(rng, shape, used, density)
 
     return scene
@@ -50,19 +53,11 @@ def _full(rng: Rng, shape: tuple[int, int], palette: Sequence[int], density: flo
     return speckle(rng, shape, [*palette, *([palette[0]] * (2 if density > 0.4 else 0))], 1.0)
 
 
-def _box(rng: Rng, shape: tuple[int, int], most: int) -> tuple[int, int, int, int]:
-    """Top, left, height and width of a box inside the grid."""
-    height, width = int(rng.integers(1, 1 + min(shape[0], most))), int(rng.integers(1, 1 + min(shape[1], most)))
-    return int(rng.integers(shape[0] - height + 1)), int(rng.integers(shape[1] - width + 1)), height, width
-
-
 def _blobs(rng: Rng, shape: tuple[int, int], palette: Sequence[int], density: float) -> Grid:
     """Connected shapes of one colour each, apart from each other."""
     grid = np.zeros(shape, np.int8)
-    for _ in range(min(8, 1 + round(density * 0.12 * shape[0] * shape[1]))):
-        top, left, height, width = _box(rng, shape, 5)
-        if not grid[max(0, top - 1) : top + height + 1, max(0, left - 1) : left + width + 1].any():
-            grid[top : top + height, left : left + width][blob(rng, height, width)] = pick(rng, palette)
+    for top, left, height, width in boxes(rng, shape, min(6, 1 + round(density * 0.1 * shape[0] * shape[1])), 1, 5):
+        grid[top : top + height, left : left + width][spanning_blob(rng, height, width)] = pick(rng, palette)
     return grid
 
 
@@ -72,7 +67,7 @@ def _one_shape(rng: Rng, shape: tuple[int, int], palette: Sequence[int], density
     width = max(1, round(shape[1] * rng.uniform(0.4, 0.9)))
     grid = np.zeros(shape, np.int8)
     top, left = int(rng.integers(shape[0] - height + 1)), int(rng.integers(shape[1] - width + 1))
-    mask = blob(rng, height, width, 0.3 + density / 2)
+    mask = spanning_blob(rng, height, width, 0.3 + density / 2)
     shades = np.asarray(palette, np.int8)[rng.integers(len(palette), size=int(mask.sum()))]
     grid[top : top + height, left : left + width][mask] = shades
     return grid
@@ -81,10 +76,7 @@ def _one_shape(rng: Rng, shape: tuple[int, int], palette: Sequence[int], density
 def _boxes(rng: Rng, shape: tuple[int, int], palette: Sequence[int], density: float) -> Grid:
     """Filled boxes and empty ones, apart from each other."""
     grid = np.zeros(shape, np.int8)
-    for _ in range(2 + round(10 * density)):
-        top, left, height, width = _box(rng, shape, 6)
-        if grid[max(0, top - 1) : top + height + 1, max(0, left - 1) : left + width + 1].any():
-            continue
+    for top, left, height, width in boxes(rng, shape, 1 + round(8 * density), 1, 6):
         grid[top : top + height, left : left + width] = pick(rng, palette)
         if height > 2 and width > 2 and chance(rng, 0.5):
             grid[top + 1 : top + height - 1, left + 1 : left + width - 1] = 0
