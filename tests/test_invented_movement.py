@@ -72,7 +72,7 @@ def test_the_same_rng_gives_the_same_pair_whatever_was_sampled_before(name):
             assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-@pytest.mark.parametrize("family", [falling._rigid, falling._sand, sliding._shifted_rows], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("family", [falling.rigid, falling.sand, sliding.shifted_rows], ids=lambda f: f.__name__)
 def test_falling_loses_no_cell_unless_the_rule_recolours(family):
     kept = 0
     for seed in range(30):
@@ -84,7 +84,7 @@ def test_falling_loses_no_cell_unless_the_rule_recolours(family):
 
 def test_rigid_objects_keep_their_rows_and_only_move_left():
     for seed in range(30):
-        for question, answer in pairs_of(falling._rigid, seed):
+        for question, answer in pairs_of(falling.rigid, seed):
             assert np.array_equal((question > 0).sum(1), (answer > 0).sum(1))
             columns = np.arange(question.shape[1])
             assert ((answer > 0) @ columns <= (question > 0) @ columns).all()
@@ -93,7 +93,7 @@ def test_rigid_objects_keep_their_rows_and_only_move_left():
 def test_the_way_through_a_maze_is_one_line_between_two_marks():
     seen = 0
     for seed in range(60):
-        for question, answer in pairs_of(mazes._mazes, seed, wanted=2):
+        for question, answer in pairs_of(mazes.mazes, seed, wanted=2):
             colours, counts = np.unique(question[question > 0], return_counts=True)
             wall = colours[counts.argmax()]
             marks = (question > 0) & (question != wall)
@@ -149,7 +149,7 @@ def test_rooms_are_filled_as_wholes():
     """No room is filled in part: cells of one room that were empty stay equal."""
     checked = 0
     for seed in range(30):
-        for question, answer in pairs_of(rooms._rooms, seed):
+        for question, answer in pairs_of(rooms.walled_rooms, seed):
             if question.shape != answer.shape:
                 continue
             parts, count = labelled(question == 0)
@@ -162,7 +162,7 @@ def test_rooms_are_filled_as_wholes():
 def test_elementary_rows_follow_one_table_of_three_neighbours():
     for seed in range(12):
         table: dict[tuple[bool, ...], bool] = {}
-        for _, answer in pairs_of(growth._elementary, seed):
+        for _, answer in pairs_of(growth.elementary, seed):
             alive = answer > 0
             for above, below in itertools.pairwise(alive):
                 for c in range(1, alive.shape[1] - 1):
@@ -172,7 +172,7 @@ def test_elementary_rows_follow_one_table_of_three_neighbours():
 
 def test_spirals_are_one_line_that_starts_where_it_was_shown():
     for seed in range(25):
-        for question, answer in pairs_of(lines._spirals, seed):
+        for question, answer in pairs_of(lines.spirals, seed):
             if (answer == 0).sum() == 0:
                 continue  # a filled ground
             assert (answer[question > 0] == question[question > 0]).all()
@@ -191,7 +191,7 @@ def test_strips_read_every_row_by_itself():
     """A row that occurs twice, in whichever pairs, has one answer."""
     for seed in range(40):
         known: dict[bytes, bytes] = {}
-        for question, answer in pairs_of(strips._line_rule, seed, wanted=12, size=0.05, tries=40):
+        for question, answer in pairs_of(strips.line_rule, seed, wanted=12, size=0.05, tries=40):
             for row, new in zip(question, answer, strict=True):
                 assert known.setdefault(row.tobytes(), new.tobytes()) == new.tobytes()
 
@@ -199,7 +199,7 @@ def test_strips_read_every_row_by_itself():
 def test_the_front_layer_is_a_whole_rectangle():
     checked = 0
     for seed in range(60):
-        for question, answer in pairs_of(completing._layers, seed):
+        for question, answer in pairs_of(completing.overlapping, seed):
             if answer.shape not in ((1, 1), (2, 2)):
                 continue
             boxes = {}
@@ -253,7 +253,7 @@ def test_the_same_key_always_tells_the_same_direction():
 def test_a_turtle_makes_one_stride_for_each_colour_of_its_program():
     for seed in range(40):
         strides = set()
-        for question, answer in pairs_of(signals._turtle, seed, wanted=6):
+        for question, answer in pairs_of(signals.turtle, seed, wanted=6):
             path = (answer > 0) & (question == 0)
             start = question[1:] > 0
             assert start.sum() == 1

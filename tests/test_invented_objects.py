@@ -6,7 +6,8 @@ import pytest
 from ttt_jax.train.invented import objects
 from ttt_jax.train.invented.masks import components
 from ttt_jax.train.invented.objects import accounts, crops, pointed, relations, selectors, shapes
-from ttt_jax.train.invented.objects.scenes import CLEAR, Palette, Scene, Thing
+from ttt_jax.train.invented.objects.looks import Palette
+from ttt_jax.train.invented.objects.scenes import CLEAR, Scene, Thing
 from ttt_jax.train.invented.objects.selector import Selector
 
 KINDS = list({f.__name__: f for f in objects.FAMILIES}.values())

@@ -8,11 +8,12 @@ import numpy as np
 
 from ttt_jax.train.invented.draws import amount, draw_colours, pick, side
 from ttt_jax.train.invented.movement.ground import blank
+from ttt_jax.train.invented.movement.guises import guised
 from ttt_jax.train.invented.placing import boxes, scatter
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
 
-def _outlines(rng: Rng) -> PairSampler:
+def outlines(rng: Rng) -> PairSampler:
     """Outlines with missing cells are closed, in their colour or another; or broken ones are told from whole ones."""
     ink, mend, other, *tints = draw_colours(rng, 6)
     fate = pick(rng, ("mend", "mend", "mend", "own", "recolour", "erase", "whole", "inside"))
@@ -57,7 +58,7 @@ def _outlines(rng: Rng) -> PairSampler:
     return sample
 
 
-def _figures(rng: Rng) -> PairSampler:
+def figures(rng: Rng) -> PairSampler:
     """The same symmetric figure stands in many places, cells missing here and there: they are added or marked."""
     ink, mend, centre, *tints = draw_colours(rng, 6)
     radius = pick(rng, (1, 1, 2))
@@ -115,7 +116,7 @@ def _figures(rng: Rng) -> PairSampler:
     return sample
 
 
-def _lines(rng: Rng) -> PairSampler:
+def gapped_lines(rng: Rng) -> PairSampler:
     """Full lines with gaps are made whole, rid of noise, or answered by their gaps."""
     one, two, mend, noise = draw_colours(rng, 4)
     fate = pick(rng, ("whole", "whole", "mend", "mark", "clean"))
@@ -156,7 +157,7 @@ def _lines(rng: Rng) -> PairSampler:
     return sample
 
 
-def _layers(rng: Rng) -> PairSampler:
+def overlapping(rng: Rng) -> PairSampler:
     """Rectangles lie over each other: the order is named or reversed, the front one taken off, the back completed."""
     tints = draw_colours(rng, 6)
     special = tints.pop()
@@ -217,7 +218,7 @@ def _layers(rng: Rng) -> PairSampler:
     return sample
 
 
-def _crossed_shapes(rng: Rng) -> PairSampler:
+def crossed_shapes(rng: Rng) -> PairSampler:
     """Lines pass under or over solid blocks: the order is reversed, the covered part marked, the blocks cleaned."""
     line, block, mark, other = draw_colours(rng, 4)
     over = rng.random() < 0.5
@@ -262,4 +263,10 @@ def _crossed_shapes(rng: Rng) -> PairSampler:
     return sample
 
 
-COMPLETING: tuple[Family, ...] = (_outlines, _figures, _lines, _layers, _crossed_shapes)
+FAMILIES: tuple[Family, ...] = (
+    guised(outlines, adds=False),
+    guised(figures, adds=False),
+    guised(gapped_lines, adds=False),
+    guised(overlapping, adds=False),
+    guised(crossed_shapes, adds=False),
+)

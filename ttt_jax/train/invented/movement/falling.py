@@ -7,11 +7,12 @@ import numpy as np
 from ttt_jax.train.invented.draws import amount, draw_colours, pick
 from ttt_jax.train.invented.masks import AROUND
 from ttt_jax.train.invented.movement.ground import blank, place_blobs
+from ttt_jax.train.invented.movement.guises import guised
 from ttt_jax.train.invented.placing import boxes, scatter
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
 
-def _sand(rng: Rng) -> PairSampler:
+def sand(rng: Rng) -> PairSampler:
     """Single cells fall to the left onto fixed cells; by colour some fall, some rise, some stay; trails may remain."""
     fixed, trail, landed, *loose = draw_colours(rng, 7)
     kinds = int(rng.integers(1, 4))
@@ -58,7 +59,7 @@ def _sand(rng: Rng) -> PairSampler:
     return sample
 
 
-def _rigid(rng: Rng) -> PairSampler:
+def rigid(rng: Rng) -> PairSampler:
     """Whole objects fall to the left until they hit the border, a wall or each other."""
     wall, landed, *loose = draw_colours(rng, 6)
     floor = rng.random() < 0.4
@@ -100,7 +101,7 @@ def _rigid(rng: Rng) -> PairSampler:
     return sample
 
 
-def _magnets(rng: Rng) -> PairSampler:
+def magnets(rng: Rng) -> PairSampler:
     """Bars or blocks attract the cells of their colour: those fly to them straight; other colours stay or vanish."""
     bars = draw_colours(rng, 4)
     count = int(rng.integers(1, 4))
@@ -162,7 +163,7 @@ def _magnets(rng: Rng) -> PairSampler:
     return sample
 
 
-def _steps(rng: Rng) -> PairSampler:
+def coloured_steps(rng: Rng) -> PairSampler:
     """Objects move by steps that their colour tells, wrapping round or not, with a trail or leaving a copy."""
     kinds = int(rng.integers(1, 4))
     *colours, trail, spare = draw_colours(rng, kinds + 2)
@@ -224,10 +225,9 @@ def _steps(rng: Rng) -> PairSampler:
     return sample
 
 
-FALLING: tuple[Family, ...] = (
-    _sand,
-    _rigid,
-    _magnets,
-    _steps,
-    _steps,
+FAMILIES: tuple[Family, ...] = (
+    guised(sand, adds=False),
+    guised(rigid, adds=False),
+    guised(magnets, adds=False),
+    *(guised(coloured_steps, adds=False),) * 2,
 )

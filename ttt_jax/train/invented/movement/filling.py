@@ -7,11 +7,12 @@ import numpy as np
 from ttt_jax.train.invented.draws import amount, draw_colours, pick
 from ttt_jax.train.invented.masks import dilated, flooded, labelled, outside
 from ttt_jax.train.invented.movement.ground import bar, blank
+from ttt_jax.train.invented.movement.guises import guised
 from ttt_jax.train.invented.placing import boxes, scatter
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
 
-def _enclosures(rng: Rng) -> PairSampler:
+def enclosures(rng: Rng) -> PairSampler:
     """Outlines, some with gaps: that they are closed, how large they are or what is in them decides their filling."""
     wall, fill, leak, *markers = draw_colours(rng, 7)
     decides = pick(
@@ -122,7 +123,7 @@ def _enclosures(rng: Rng) -> PairSampler:
     return sample
 
 
-def _spread(rng: Rng) -> PairSampler:
+def spread(rng: Rng) -> PairSampler:
     """Colour runs from sources through the free cells between random walls, by sides or by corners as well; or the
     closed regions between the walls are coloured by their sizes."""
     wall, *inks = draw_colours(rng, 6)
@@ -187,7 +188,7 @@ def _spread(rng: Rng) -> PairSampler:
     return sample
 
 
-def _rings(rng: Rng) -> PairSampler:
+def rings(rng: Rng) -> PairSampler:
     """Solid rectangles become rings: colours by depth, from a fixed list or from the marks in a corner."""
     solid, *inks = draw_colours(rng, 5)
     depth = int(rng.integers(1, 5))
@@ -221,7 +222,7 @@ def _rings(rng: Rng) -> PairSampler:
     return sample
 
 
-def _holes(rng: Rng) -> PairSampler:
+def holes(rng: Rng) -> PairSampler:
     """Ragged outlines around hidden ground: inner ground, outer ground, or the shore between is coloured."""
     wall, inner, outer, seed = draw_colours(rng, 4)
     rule = pick(rng, ("inner", "inner", "both", "outer", "shore", "seeded", "solid"))
@@ -262,10 +263,9 @@ def _holes(rng: Rng) -> PairSampler:
     return sample
 
 
-FILLING: tuple[Family, ...] = (
-    _enclosures,
-    _enclosures,
-    _spread,
-    _rings,
-    _holes,
+FAMILIES: tuple[Family, ...] = (
+    *(guised(enclosures),) * 2,
+    guised(spread),
+    guised(rings),
+    guised(holes),
 )

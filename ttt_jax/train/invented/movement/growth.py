@@ -7,6 +7,7 @@ import numpy as np
 from ttt_jax.train.invented.draws import amount, draw_colours, pick, side
 from ttt_jax.train.invented.masks import AROUND, DIAGONAL, ORTHOGONAL, dilated, flooded, inside, neighbours
 from ttt_jax.train.invented.movement.ground import blank, place_blobs
+from ttt_jax.train.invented.movement.guises import guised
 from ttt_jax.train.invented.placing import boxes, scatter
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
@@ -24,7 +25,7 @@ _REACHES = (
 )
 
 
-def _automaton(rng: Rng) -> PairSampler:
+def automaton(rng: Rng) -> PairSampler:
     """Ground with so many neighbours of a colour becomes another, once or several times, around walls or not."""
     seed, grown, wall, other = draw_colours(rng, 4)
     reach = pick(rng, _REACHES)
@@ -69,7 +70,7 @@ def _automaton(rng: Rng) -> PairSampler:
     return sample
 
 
-def _territories(rng: Rng) -> PairSampler:
+def territories(rng: Rng) -> PairSampler:
     """Every cell belongs to the nearest seed; ties stay empty. Or rings around the seeds, by distance."""
     *inks, edge, wall = draw_colours(rng, 6)
     metric = pick(rng, ("steps", "king", "rows"))
@@ -114,7 +115,7 @@ def _territories(rng: Rng) -> PairSampler:
     return sample
 
 
-def _elementary(rng: Rng) -> PairSampler:
+def elementary(rng: Rng) -> PairSampler:
     """The first row is given, every next row follows from the one before it by one fixed rule of three neighbours."""
     ink, other = draw_colours(rng, 2)
     number = pick(rng, (90, 90, 18, 22, 50, 54, 60, 102, 110, 126, 150, 250, 254, 30, 94, 182))
@@ -142,7 +143,7 @@ def _elementary(rng: Rng) -> PairSampler:
     return sample
 
 
-def _contact(rng: Rng) -> PairSampler:
+def contact(rng: Rng) -> PairSampler:
     """What touches a colour, as a cell or as a whole object, changes; the touching cells change or vanish as well."""
     plain, carrier, changed, spare = draw_colours(rng, 4)
     whole = rng.random() < 0.6
@@ -192,7 +193,7 @@ def _contact(rng: Rng) -> PairSampler:
     return sample
 
 
-def _anatomy(rng: Rng) -> PairSampler:
+def anatomy(rng: Rng) -> PairSampler:
     """Cells of objects by how many of their neighbours belong to the object: inner cells, edges, ends, corners."""
     body, first, second, *tints = draw_colours(rng, 6)
     reach = pick(rng, (ORTHOGONAL, ORTHOGONAL, AROUND, DIAGONAL))
@@ -237,11 +238,10 @@ def _anatomy(rng: Rng) -> PairSampler:
     return sample
 
 
-GROWTH: tuple[Family, ...] = (
-    _automaton,
-    _automaton,
-    _territories,
-    _elementary,
-    _contact,
-    _anatomy,
+FAMILIES: tuple[Family, ...] = (
+    *(guised(automaton),) * 2,
+    guised(territories),
+    guised(elementary, sided=True),
+    guised(contact),
+    guised(anatomy),
 )

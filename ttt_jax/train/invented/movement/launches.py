@@ -7,11 +7,12 @@ import numpy as np
 from ttt_jax.train.invented.draws import amount, draw_colours, pick
 from ttt_jax.train.invented.masks import DIAGONAL, ORTHOGONAL, Cell, inside
 from ttt_jax.train.invented.movement.ground import blank, walk
+from ttt_jax.train.invented.movement.guises import guised
 from ttt_jax.train.invented.placing import boxes, scatter
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
 
-def _launched(rng: Rng) -> PairSampler:
+def launched(rng: Rng) -> PairSampler:
     """Blocks with a coloured side: they move off to that side (or away from it) until something stops them."""
     body, nose, wall, trail, crash = draw_colours(rng, 5)
     backwards = rng.random() < 0.3
@@ -80,7 +81,7 @@ def _launched(rng: Rng) -> PairSampler:
     return sample
 
 
-def _fuelled(rng: Rng) -> PairSampler:
+def fuelled(rng: Rng) -> PairSampler:
     """Bars lengthen to the right by as many cells as they have, as marks beside them count, or by a fixed number."""
     body, head, ink, mark = draw_colours(rng, 4)
     rule = pick(rng, ("same", "double", "fixed", "until", "marks", "mirror"))
@@ -131,7 +132,7 @@ def _fuelled(rng: Rng) -> PairSampler:
     return sample
 
 
-def _billiards(rng: Rng) -> PairSampler:
+def billiards(rng: Rng) -> PairSampler:
     """A ball starts on a diagonal that two cells show; borders and walls reflect it a given number of times."""
     ball, second, wall, ink, last = draw_colours(rng, 5)
     bounces = int(rng.integers(1, 4))
@@ -180,7 +181,7 @@ def _billiards(rng: Rng) -> PairSampler:
     return sample
 
 
-def _bridges(rng: Rng) -> PairSampler:
+def bridges(rng: Rng) -> PairSampler:
     """Blocks that face each other are joined by bridges as broad as they overlap, or only where colours agree."""
     body, ink, *tints = draw_colours(rng, 6)
     broad = pick(rng, ("full", "full", "inner", "edge"))
@@ -220,4 +221,9 @@ def _bridges(rng: Rng) -> PairSampler:
     return sample
 
 
-LAUNCHES: tuple[Family, ...] = (_launched, _fuelled, _billiards, _bridges)
+FAMILIES: tuple[Family, ...] = (
+    guised(launched, adds=False),
+    guised(fuelled, adds=False, sided=True),
+    guised(billiards, adds=False),
+    guised(bridges, adds=False),
+)

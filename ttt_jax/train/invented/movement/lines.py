@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
-from ttt_jax.train.invented.draws import amount, draw_colours, pick
+from ttt_jax.train.invented.draws import amount, draw_colours, pick, side
 from ttt_jax.train.invented.masks import ORTHOGONAL, Cell, inside
 from ttt_jax.train.invented.movement.ground import blank, walk
+from ttt_jax.train.invented.movement.guises import guised
 from ttt_jax.train.invented.placing import boxes, scatter
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
 
-def _border_marks(rng: Rng) -> PairSampler:
+def border_marks(rng: Rng) -> PairSampler:
     """Marks on the borders draw lines across; objects, crossings and line order decide what is seen."""
     first, second, cross, block, painted = draw_colours(rng, 5)
     own = rng.random() < 0.6
@@ -78,7 +81,7 @@ def _border_marks(rng: Rng) -> PairSampler:
     return sample
 
 
-def _shadows(rng: Rng) -> PairSampler:
+def shadows(rng: Rng) -> PairSampler:
     """Solid objects cast shadows to the left: to the border, as long as they are wide, or onto the next object."""
     shade, *solid = draw_colours(rng, 5)
     own = rng.random() < 0.3
@@ -123,7 +126,7 @@ def _shadows(rng: Rng) -> PairSampler:
     return sample
 
 
-def _pattern_lines(rng: Rng) -> PairSampler:
+def pattern_lines(rng: Rng) -> PairSampler:
     """A line begun with a sequence of colours goes on in that way to the border, straight, as stairs or in zigzag."""
     form = pick(rng, ("straight", "stairs", "zigzag", "stairs", "diagonal"))
     run, rise = (int(n) for n in rng.integers(1, 4, 2))
@@ -191,7 +194,7 @@ def _pattern_lines(rng: Rng) -> PairSampler:
     return sample
 
 
-def _spirals(rng: Rng) -> PairSampler:
+def spirals(rng: Rng) -> PairSampler:
     """A spiral winds inwards from the corner, or outwards from a cell, with a gap between its arms."""
     ray, other, centre = draw_colours(rng, 3)
     gap = int(rng.integers(1, 3))
@@ -260,4 +263,64 @@ def _spirals(rng: Rng) -> PairSampler:
     return sample
 
 
-LINES: tuple[Family, ...] = (_border_marks, _shadows, _pattern_lines, _spirals)
+def crossing_counts(rng: Rng) -> PairSampler:
+    """Full lines of several colours: how many lie across, how many meet, which lies on top."""
+    ink, one, two, *more = draw_colours(rng, 6)
+    rule = pick(rng, ("meet", "rows", "columns", "order", "order", "top", "regions"))
+    flat = rng.random() < 0.5
+
+    def sample(rng: Rng, size: float) -> Pair | None:
+        height, width = side(rng, size, 5, 26), side(rng, size, 5, 26)
+        grid = np.zeros((height, width), np.int8)
+        rows = (1 + 2 * np.flatnonzero(rng.random((height - 1) // 2) < 0.4)).tolist()[:5]
+        columns = (1 + 2 * np.flatnonzero(rng.random((width - 1) // 2) < 0.4)).tolist()[:5]
+        if not rows or not columns or len(rows) + len(columns) < 3:
+            return None
+        if rule in ("order", "top"):
+            tints = [one, two, *more][:5]
+            rows, columns = rows[:2], columns[:3]
+            lines = [(r, True) for r in rows] + [(c, False) for c in columns]
+            lines = [lines[k] for k in rng.permutation(len(lines))]
+            if not 2 <= len(lines) <= 5:
+                return None
+            tints = [tints[k] for k in rng.permutation(5)[: len(lines)]]
+            # The order must be seen: a line after one that it does not cross would leave it open.
+            if any(a[1] == b[1] for a, b in itertools.pairwise(lines)):
+                return None
+            for (at, across), tint in zip(lines, tints, strict=True):
+                if across:
+                    grid[at] = tint
+                else:
+                    grid[:, at] = tint
+            if rule == "order":
+                return grid, np.array([tints if flat else tints[::-1]], np.int8)
+            at, across = lines[-1] if flat else lines[0]
+            out = np.zeros_like(grid)
+            if across:
+                out[at] = tints[-1 if flat else 0]
+            else:
+                out[:, at] = tints[-1 if flat else 0]
+            return grid, out
+        grid[rows] = one
+        grid[:, columns] = two
+        if flat:
+            grid[np.ix_(rows, columns)] = one
+        if rule == "meet":
+            return grid, np.full((len(rows), len(columns)), ink, np.int8)
+        if rule == "regions":
+            if len(rows) + len(columns) < 3:
+                return None
+            return grid, np.full((len(rows) + 1, len(columns) + 1), ink, np.int8)
+        number, tint = (len(rows), one) if rule == "rows" else (len(columns), two)
+        return grid, np.full((1, number), tint, np.int8)
+
+    return sample
+
+
+FAMILIES: tuple[Family, ...] = (
+    guised(border_marks, sided=True),
+    guised(shadows),
+    guised(pattern_lines),
+    guised(spirals),
+    guised(crossing_counts),
+)

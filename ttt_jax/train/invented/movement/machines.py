@@ -10,6 +10,7 @@ import numpy as np
 from ttt_jax.train.invented.draws import amount, draw_colours, pick
 from ttt_jax.train.invented.masks import DIAGONAL, ORTHOGONAL, dilated, enclosed, flooded, labelled, neighbours
 from ttt_jax.train.invented.movement.ground import blank, place_blobs, walk
+from ttt_jax.train.invented.movement.guises import guised
 from ttt_jax.train.invented.placing import boxes, scatter
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
@@ -165,7 +166,7 @@ _FIRST: tuple[Maker, ...] = (_shoot, _shoot, _thicken, _flood, _enclose, _fall, 
 _THEN: tuple[Maker, ...] = (_shoot, _thicken, _flood, _enclose, _fall, _join, _touching, _repaint, _edge)
 
 
-def _machine(rng: Rng) -> PairSampler:
+def machine(rng: Rng) -> PairSampler:
     """Marks, blocks and frames, and two or three steps: a later one may start from what an earlier one painted."""
     mark, wall, first, second, third, idle = draw_colours(rng, 6)
     steps = [pick(rng, _FIRST)(rng, mark, wall, first)]
@@ -218,4 +219,4 @@ def _machine(rng: Rng) -> PairSampler:
     return sample
 
 
-MACHINES: tuple[Family, ...] = (_machine, _machine, _machine, _machine, _machine, _machine)
+FAMILIES: tuple[Family, ...] = (*(guised(machine),) * 6,)

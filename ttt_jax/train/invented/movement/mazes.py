@@ -9,6 +9,7 @@ import numpy as np
 from ttt_jax.train.invented.draws import amount, draw_colours, pick
 from ttt_jax.train.invented.masks import ORTHOGONAL, Cell, inside, neighbours
 from ttt_jax.train.invented.movement.ground import blank
+from ttt_jax.train.invented.movement.guises import guised
 from ttt_jax.train.invented.placing import boxes
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
@@ -38,7 +39,7 @@ def _maze(rng: Rng, rows: int, columns: int) -> tuple[np.ndarray, dict[Cell, Cel
     return free, parents
 
 
-def _mazes(rng: Rng) -> PairSampler:
+def mazes(rng: Rng) -> PairSampler:
     """A maze: the way between two marks, the dead ends, the forks, or the way to the nearer end."""
     wall, start, end, ink, fork = draw_colours(rng, 5)
     rule = pick(rng, ("way", "way", "way", "ends", "forks", "parity", "straight", "pruned"))
@@ -125,7 +126,7 @@ def _snake_cells(rng: Rng, shape: tuple[int, ...], length: int) -> list[Cell]:
     return cells
 
 
-def _snakes(rng: Rng) -> PairSampler:
+def snakes(rng: Rng) -> PairSampler:
     """A winding path from its head: coloured in turn, by its bends or ends, unrolled, counted, shifted or dyed."""
     body, head, *inks = draw_colours(rng, 6)
     rule = pick(rng, ("cycle", "cycle", "bends", "ends", "unroll", "unroll", "count", "dye", "half", "flip", "shift"))
@@ -186,7 +187,7 @@ def _snakes(rng: Rng) -> PairSampler:
     return sample
 
 
-def _chains(rng: Rng) -> PairSampler:
+def chains(rng: Rng) -> PairSampler:
     """Dominoes lie about: they are strung together so that touching halves agree, from the one with the head colour."""
     head, *links = draw_colours(rng, 8)
     thick = int(rng.integers(1, 3))
@@ -221,7 +222,7 @@ def _chains(rng: Rng) -> PairSampler:
     return sample
 
 
-def _waterfall(rng: Rng) -> PairSampler:
+def waterfall(rng: Rng) -> PairSampler:
     """Water runs to the right from the left border; at a wall it spreads along it and runs on past its ends."""
     source, wall, water = draw_colours(rng, 3)
     water = source if rng.random() < 0.5 else water
@@ -257,10 +258,9 @@ def _waterfall(rng: Rng) -> PairSampler:
     return sample
 
 
-MAZES: tuple[Family, ...] = (
-    _mazes,
-    _snakes,
-    _snakes,
-    _chains,
-    _waterfall,
+FAMILIES: tuple[Family, ...] = (
+    guised(mazes),
+    *(guised(snakes),) * 2,
+    guised(chains),
+    guised(waterfall, sided=True),
 )

@@ -7,6 +7,7 @@ import numpy as np
 from ttt_jax.train.invented.draws import amount, draw_colours, pick
 from ttt_jax.train.invented.masks import AROUND, DIAGONAL, ORTHOGONAL, Cell, inside
 from ttt_jax.train.invented.movement.ground import blank, walk
+from ttt_jax.train.invented.movement.guises import guised
 from ttt_jax.train.invented.placing import scatter
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
@@ -22,7 +23,7 @@ _DIRECTIONS: tuple[tuple[Cell, ...], ...] = (
 )
 
 
-def _beams(rng: Rng) -> PairSampler:
+def beams(rng: Rng) -> PairSampler:
     """Points of one to three colours shoot rays, each colour in its own directions; what happens at obstacles and
     crossings, how the trail looks and what becomes of its ends is fixed by the rule."""
     kinds = int(rng.choice([1, 1, 2, 2, 3]))
@@ -93,7 +94,7 @@ def _beams(rng: Rng) -> PairSampler:
     return sample
 
 
-def _mirrors(rng: Rng) -> PairSampler:
+def mirrors(rng: Rng) -> PairSampler:
     """A ray that starts at the left border turns at coloured cells, to the left or right by their colour."""
     ray, right, left, stop, trail, third = draw_colours(rng, 6)
     turns = {right: 1, left: -1, stop: None, third: 0}
@@ -152,7 +153,7 @@ def _mirrors(rng: Rng) -> PairSampler:
     return sample
 
 
-def _bouncing(rng: Rng) -> PairSampler:
+def bouncing(rng: Rng) -> PairSampler:
     """A diagonal ray from the bottom row bounces off the sides until it leaves at the top."""
     ray, block, other, corner = draw_colours(rng, 4)
     alternate = rng.random() < 0.25
@@ -188,7 +189,7 @@ def _bouncing(rng: Rng) -> PairSampler:
     return sample
 
 
-def _arrows(rng: Rng) -> PairSampler:
+def arrows(rng: Rng) -> PairSampler:
     """Small arrows in all four directions: their heads shoot, the way they point or the other way."""
     body, head, wall, other = draw_colours(rng, 4)
     shape = pick(rng, ("line", "line", "tee", "corner", "wedge"))
@@ -255,10 +256,9 @@ def _arrows(rng: Rng) -> PairSampler:
     return sample
 
 
-RAYS: tuple[Family, ...] = (
-    _beams,
-    _beams,
-    _mirrors,
-    _bouncing,
-    _arrows,
+FAMILIES: tuple[Family, ...] = (
+    *(guised(beams),) * 2,
+    guised(mirrors, sided=True),
+    guised(bouncing, sided=True),
+    guised(arrows),
 )

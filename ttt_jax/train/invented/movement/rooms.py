@@ -7,6 +7,7 @@ import numpy as np
 from ttt_jax.train.invented.draws import amount, draw_colours, pick, side
 from ttt_jax.train.invented.masks import DIAGONAL, ORTHOGONAL, labelled, neighbours
 from ttt_jax.train.invented.movement.ground import bar, blank
+from ttt_jax.train.invented.movement.guises import guised
 from ttt_jax.train.invented.placing import Box
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
@@ -31,7 +32,7 @@ def _split(rng: Rng, shape: tuple[int, ...], count: int, least: int) -> list[Box
     return rooms
 
 
-def _rooms(rng: Rng) -> PairSampler:
+def walled_rooms(rng: Rng) -> PairSampler:
     """Walls make rooms, doors join them: a room is filled by its size, by what is in it or by where it lies."""
     wall, first, second, *marks = draw_colours(rng, 6)
     decides = pick(
@@ -136,7 +137,7 @@ def _rooms(rng: Rng) -> PairSampler:
     return sample
 
 
-def _lattice(rng: Rng) -> PairSampler:
+def equal_cells(rng: Rng) -> PairSampler:
     """Lines cut the grid into equal cells, some with marks: cells are filled, joined in rows, or become a mosaic."""
     line, fill, *marks = draw_colours(rng, 6)
     rule = pick(rng, ("fill", "fill", "row", "cross", "around", "between", "mosaic", "mosaic", "most", "match"))
@@ -203,7 +204,7 @@ def _lattice(rng: Rng) -> PairSampler:
     return sample
 
 
-def _terrain(rng: Rng) -> PairSampler:
+def terrain(rng: Rng) -> PairSampler:
     """Columns of stone from the floor: water fills valleys or rises to a mark; peaks or surfaces are marked."""
     stone, water, mark = draw_colours(rng, 3)
     rule = pick(rng, ("valleys", "valleys", "level", "level", "surface", "peak", "sort", "heights", "complement"))
@@ -248,9 +249,8 @@ def _terrain(rng: Rng) -> PairSampler:
     return sample
 
 
-ROOMS: tuple[Family, ...] = (
-    _rooms,
-    _rooms,
-    _lattice,
-    _terrain,
+FAMILIES: tuple[Family, ...] = (
+    *(guised(walled_rooms),) * 2,
+    guised(equal_cells),
+    guised(terrain, sided=True),
 )

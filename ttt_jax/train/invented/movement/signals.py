@@ -7,11 +7,12 @@ import numpy as np
 from ttt_jax.train.invented.draws import amount, draw_colours, pick
 from ttt_jax.train.invented.masks import DIAGONAL, ORTHOGONAL, dilated, inside
 from ttt_jax.train.invented.movement.ground import blank
+from ttt_jax.train.invented.movement.guises import guised
 from ttt_jax.train.invented.placing import boxes, scatter
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
 
-def _to_border(rng: Rng) -> PairSampler:
+def to_border(rng: Rng) -> PairSampler:
     """Every cell goes, or draws a line, to the nearest border, to the farthest, or to the border of its colour."""
     plain, ink, trail, *edges = draw_colours(rng, 7)
     goal = pick(rng, ("nearest", "nearest", "farthest", "colour", "colour"))
@@ -64,7 +65,7 @@ def _to_border(rng: Rng) -> PairSampler:
     return sample
 
 
-def _turtle(rng: Rng) -> PairSampler:
+def turtle(rng: Rng) -> PairSampler:
     """The first row is a program: each colour is one step, and the path from the start cell is drawn."""
     start, trail, *codes = draw_colours(rng, 6)
     ways = [ORTHOGONAL[k] for k in rng.permutation(4)]
@@ -105,7 +106,7 @@ def _turtle(rng: Rng) -> PairSampler:
     return sample
 
 
-def _tides(rng: Rng) -> PairSampler:
+def tides(rng: Rng) -> PairSampler:
     """From a source, round walls, ground is coloured by distance: in turn, up to a reach, or the farthest of all."""
     source, wall, *inks = draw_colours(rng, 5)
     rule = pick(rng, ("turns", "turns", "reach", "farthest", "dry"))
@@ -150,7 +151,7 @@ def _tides(rng: Rng) -> PairSampler:
     return sample
 
 
-def _framed(rng: Rng) -> PairSampler:
+def spanned(rng: Rng) -> PairSampler:
     """Cells of one colour span a rectangle: its frame, its inside, its corners or its rows and columns are drawn."""
     ink, noise, *tints = draw_colours(rng, 6)
     draws = pick(rng, ("frame", "frame", "fill", "corners", "outer", "crop", "rows"))
@@ -199,7 +200,7 @@ def _framed(rng: Rng) -> PairSampler:
     return sample
 
 
-def _wires(rng: Rng) -> PairSampler:
+def wires(rng: Rng) -> PairSampler:
     """Wires lead from coloured blocks to plain ones: the blocks at their ends, or the wires, take the colour."""
     wire, plain, end, *tints = draw_colours(rng, 8)
     takes = pick(rng, ("block", "block", "wire", "both"))
@@ -250,4 +251,10 @@ def _wires(rng: Rng) -> PairSampler:
     return sample
 
 
-SIGNALS: tuple[Family, ...] = (_to_border, _turtle, _tides, _framed, _wires)
+FAMILIES: tuple[Family, ...] = (
+    guised(to_border, adds=False),
+    guised(turtle, adds=False),
+    guised(tides, adds=False),
+    guised(spanned, adds=False),
+    guised(wires, adds=False),
+)

@@ -7,11 +7,12 @@ import numpy as np
 from ttt_jax.train.invented.draws import amount, draw_colours, pick, side
 from ttt_jax.train.invented.masks import flooded, inside
 from ttt_jax.train.invented.movement.ground import blank
+from ttt_jax.train.invented.movement.guises import guised
 from ttt_jax.train.invented.placing import boxes, scatter
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
 
-def _approach(rng: Rng) -> PairSampler:
+def approach(rng: Rng) -> PairSampler:
     """Cells in line with a block fly to it from four sides; those not in line stay, vanish or are not there."""
     block, mover, other, trail, touched = draw_colours(rng, 5)
     away = rng.random() < 0.25
@@ -74,7 +75,7 @@ def _approach(rng: Rng) -> PairSampler:
     return sample
 
 
-def _cut(rng: Rng) -> PairSampler:
+def cut(rng: Rng) -> PairSampler:
     """A line cuts the objects it meets: one side is removed, recoloured, kept alone or pushed away."""
     line, changed, *solid = draw_colours(rng, 6)
     fate = pick(rng, ("remove", "recolour", "met", "push", "swap", "whole", "trace"))
@@ -124,7 +125,7 @@ def _cut(rng: Rng) -> PairSampler:
     return sample
 
 
-def _velocity(rng: Rng) -> PairSampler:
+def velocity(rng: Rng) -> PairSampler:
     """Two colours show where a thing was and is: it goes on by the same step, once or to the border, or backwards."""
     was, now, trail = draw_colours(rng, 3)
     goes = pick(rng, ("on", "on", "once", "back", "last"))
@@ -164,7 +165,7 @@ def _velocity(rng: Rng) -> PairSampler:
     return sample
 
 
-def _shifted_rows(rng: Rng) -> PairSampler:
+def shifted_rows(rng: Rng) -> PairSampler:
     """Every row moves by a number of its own: its place, its colour, its content; or rows are packed or sorted."""
     rule = pick(rng, ("shear", "alternate", "content", "pack", "sort", "colour", "wave", "stack"))
     colours = draw_colours(rng, 3)
@@ -210,9 +211,9 @@ def _shifted_rows(rng: Rng) -> PairSampler:
     return sample
 
 
-SLIDING: tuple[Family, ...] = (
-    _approach,
-    _cut,
-    _velocity,
-    _shifted_rows,
+FAMILIES: tuple[Family, ...] = (
+    guised(approach, adds=False),
+    guised(cut, adds=False),
+    guised(velocity, adds=False),
+    guised(shifted_rows, adds=False),
 )

@@ -6,6 +6,7 @@ import numpy as np
 
 from ttt_jax.train.invented.draws import amount, draw_colours, pick
 from ttt_jax.train.invented.movement.ground import blank
+from ttt_jax.train.invented.movement.guises import guised
 from ttt_jax.train.invented.placing import scatter
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
@@ -55,7 +56,7 @@ def _stamp(grid: np.ndarray, kernel: np.ndarray, r: int, c: int) -> None:
     view[part > 0] = part[part > 0]
 
 
-def _stamps(rng: Rng) -> PairSampler:
+def stamps(rng: Rng) -> PairSampler:
     """Every marker gets the figure of its colour; the marker stays, vanishes or takes part."""
     kinds = int(rng.integers(1, 4))
     *markers, first, second, idle = draw_colours(rng, kinds + 3)
@@ -91,7 +92,7 @@ def _stamps(rng: Rng) -> PairSampler:
     return sample
 
 
-def _shown_figure(rng: Rng) -> PairSampler:
+def shown_figure(rng: Rng) -> PairSampler:
     """One marker in the input has a figure around it: all others get the same one, in its colours or in their own."""
     centre, *inks = draw_colours(rng, 6)
     takes = pick(rng, ("same", "same", "own", "reflected", "moved"))
@@ -133,7 +134,7 @@ def _shown_figure(rng: Rng) -> PairSampler:
     return sample
 
 
-def _plants(rng: Rng) -> PairSampler:
+def plants(rng: Rng) -> PairSampler:
     """Seeds at the left border grow to the right: until something or as far as their colour or a mark says, with
     leaves and a flower."""
     seed, stem, leaf, flower, stone = draw_colours(rng, 5)
@@ -182,9 +183,8 @@ def _plants(rng: Rng) -> PairSampler:
     return sample
 
 
-STAMPS: tuple[Family, ...] = (
-    _stamps,
-    _stamps,
-    _shown_figure,
-    _plants,
+FAMILIES: tuple[Family, ...] = (
+    *(guised(stamps),) * 2,
+    guised(shown_figure),
+    guised(plants, sided=True),
 )

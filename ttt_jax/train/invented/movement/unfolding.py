@@ -6,11 +6,12 @@ import numpy as np
 
 from ttt_jax.train.invented.draws import amount, draw_colours, pick, side
 from ttt_jax.train.invented.movement.ground import blank
+from ttt_jax.train.invented.movement.guises import guised
 from ttt_jax.train.invented.placing import boxes
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
 
-def _unfolded(rng: Rng) -> PairSampler:
+def unfolded(rng: Rng) -> PairSampler:
     """A single row becomes a grid: row by row it grows, shrinks, shifts, repeats or loses a cell."""
     ink, other, *tints = draw_colours(rng, 6)
     rule = pick(
@@ -89,7 +90,7 @@ def _unfolded(rng: Rng) -> PairSampler:
     return sample
 
 
-def _hatched(rng: Rng) -> PairSampler:
+def hatched(rng: Rng) -> PairSampler:
     """Outlined or solid rectangles are filled with a hatching; which one may depend on their colour or their shape."""
     first, second, *tints = draw_colours(rng, 5)
 
@@ -147,4 +148,7 @@ def _hatched(rng: Rng) -> PairSampler:
     return sample
 
 
-UNFOLDING: tuple[Family, ...] = (_unfolded, _hatched)
+FAMILIES: tuple[Family, ...] = (
+    guised(unfolded),
+    guised(hatched),
+)

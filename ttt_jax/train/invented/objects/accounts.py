@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ttt_jax.train.invented.objects.scenes import CLEAR, Palette, Scene, Thing, draw_look, empty_ground, pair_of
+from ttt_jax.train.invented.objects.looks import Palette, draw_look, empty_ground
+from ttt_jax.train.invented.objects.scenes import CLEAR, Scene, Thing, pair_of
 from ttt_jax.train.invented.objects.selector import EVERYTHING
 from ttt_jax.train.invented.objects.selectors import MEASURES, PLACES, Measure, draw_selector
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng

@@ -10,7 +10,8 @@ from ttt_jax.train.invented.draws import pick, weighted
 from ttt_jax.train.invented.masks import ORTHOGONAL, dilated
 from ttt_jax.train.invented.objects import shapes
 from ttt_jax.train.invented.objects.changes import Change, draw_change, draw_tint, draw_vector
-from ttt_jax.train.invented.objects.scenes import CLEAR, Palette, Scene, Thing
+from ttt_jax.train.invented.objects.looks import Palette
+from ttt_jax.train.invented.objects.scenes import CLEAR, Scene, Thing
 from ttt_jax.train.invented.rule import Rng
 
 Action = Callable[[Scene, Thing], list[Thing] | None]

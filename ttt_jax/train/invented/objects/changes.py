@@ -9,7 +9,8 @@ import numpy as np
 from ttt_jax.train.invented.draws import pick, weighted
 from ttt_jax.train.invented.masks import ORTHOGONAL, dilated
 from ttt_jax.train.invented.objects import shapes
-from ttt_jax.train.invented.objects.scenes import CLEAR, Palette, Scene, Thing
+from ttt_jax.train.invented.objects.looks import Palette
+from ttt_jax.train.invented.objects.scenes import CLEAR, Scene, Thing
 from ttt_jax.train.invented.rule import Rng
 
 Change = Callable[[Scene, Thing], Thing | None]

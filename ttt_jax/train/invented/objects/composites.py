@@ -10,18 +10,8 @@ from ttt_jax.train.invented.masks import components
 from ttt_jax.train.invented.objects import shapes
 from ttt_jax.train.invented.objects.actions import Action, act, as_action, draw_action
 from ttt_jax.train.invented.objects.changes import keep
-from ttt_jax.train.invented.objects.scenes import (
-    CLEAR,
-    Palette,
-    Scene,
-    Thing,
-    draw_look,
-    empty_ground,
-    extent,
-    lay_out,
-    pair_of,
-    solid,
-)
+from ttt_jax.train.invented.objects.looks import Palette, draw_look, empty_ground, extent, lay_out
+from ttt_jax.train.invented.objects.scenes import CLEAR, Scene, Thing, pair_of, solid
 from ttt_jax.train.invented.objects.selector import EVERYTHING
 from ttt_jax.train.invented.objects.selectors import draw_selector
 from ttt_jax.train.invented.placing import Space

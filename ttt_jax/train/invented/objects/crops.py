@@ -8,7 +8,8 @@ import numpy as np
 
 from ttt_jax.train.invented.objects import shapes
 from ttt_jax.train.invented.objects.changes import draw_change, keep
-from ttt_jax.train.invented.objects.scenes import CLEAR, Palette, draw_look, extent, lay_out, pair_of
+from ttt_jax.train.invented.objects.looks import Palette, draw_look, extent, lay_out
+from ttt_jax.train.invented.objects.scenes import CLEAR, pair_of
 from ttt_jax.train.invented.objects.selectors import draw_selector
 from ttt_jax.train.invented.placing import Space
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from ttt_jax.train.invented.objects.actions import Action, act, as_action, draw_action
 from ttt_jax.train.invented.objects.changes import draw_change, keep
-from ttt_jax.train.invented.objects.scenes import Palette, Scene, Thing, pair_of
+from ttt_jax.train.invented.objects.looks import Palette
+from ttt_jax.train.invented.objects.scenes import Scene, Thing, pair_of
 from ttt_jax.train.invented.objects.selector import EVERYTHING
 from ttt_jax.train.invented.objects.selectors import MEASURES, PLACES, draw_selector
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng

@@ -8,18 +8,8 @@ import numpy as np
 
 from ttt_jax.train.invented.draws import side
 from ttt_jax.train.invented.objects import shapes
-from ttt_jax.train.invented.objects.scenes import (
-    CLEAR,
-    Palette,
-    Scene,
-    Thing,
-    draw_look,
-    empty_ground,
-    extent,
-    lay_out,
-    pair_of,
-    solid,
-)
+from ttt_jax.train.invented.objects.looks import Palette, draw_look, empty_ground, extent, lay_out
+from ttt_jax.train.invented.objects.scenes import CLEAR, Scene, Thing, pair_of, solid
 from ttt_jax.train.invented.placing import Space
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng, turned
 

@@ -9,17 +9,8 @@ import numpy as np
 from ttt_jax.train.invented.draws import pick
 from ttt_jax.train.invented.masks import ORTHOGONAL
 from ttt_jax.train.invented.objects import shapes
-from ttt_jax.train.invented.objects.scenes import (
-    Palette,
-    Scene,
-    Thing,
-    draw_look,
-    empty_ground,
-    extent,
-    lay_out,
-    pair_of,
-    solid,
-)
+from ttt_jax.train.invented.objects.looks import Palette, draw_look, empty_ground, extent, lay_out
+from ttt_jax.train.invented.objects.scenes import Scene, Thing, pair_of, solid
 from ttt_jax.train.invented.objects.selector import EVERYTHING
 from ttt_jax.train.invented.objects.selectors import draw_selector
 from ttt_jax.train.invented.placing import Space

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ttt_jax.train.invented.objects.scenes import Look, Palette, Scene, bound_of, draw_look, extent, lay_out
+from ttt_jax.train.invented.objects.looks import Look, Palette, bound_of, draw_look, extent, lay_out
+from ttt_jax.train.invented.objects.scenes import Scene
 from ttt_jax.train.invented.placing import Place, Space
 from ttt_jax.train.invented.rule import Rng
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from ttt_jax.train.invented.draws import weighted
 from ttt_jax.train.invented.objects import shapes
-from ttt_jax.train.invented.objects.scenes import CLEAR, Look, Palette, Scene, Thing
+from ttt_jax.train.invented.objects.looks import Look, Palette
+from ttt_jax.train.invented.objects.scenes import CLEAR, Scene, Thing
 from ttt_jax.train.invented.objects.selector import Selector, Sprites, plain_cast
 from ttt_jax.train.invented.placing import Place
 from ttt_jax.train.invented.rule import Rng

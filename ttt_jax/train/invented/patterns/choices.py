@@ -246,7 +246,7 @@ def sorted_panels(rng: Rng) -> PairSampler:
     return sample
 
 
-CHOICES: tuple[Family, ...] = (
+FAMILIES: tuple[Family, ...] = (
     guised(chosen),
     guised(odd_one),
     guised(accounted),

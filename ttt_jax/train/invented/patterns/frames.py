@@ -218,7 +218,7 @@ def cornered(rng: Rng) -> PairSampler:
     return sample
 
 
-FRAMES: tuple[Family, ...] = (
+FAMILIES: tuple[Family, ...] = (
     guised(one_of(nested, nested, ringed)),
     guised(one_of(labelled, labelled, crossed_labels)),
     guised(cornered),

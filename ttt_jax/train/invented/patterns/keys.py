@@ -257,7 +257,7 @@ def pair_of_pictures(rng: Rng) -> PairSampler:
     return sample
 
 
-KEYS: tuple[Family, ...] = (
+FAMILIES: tuple[Family, ...] = (
     guised(recoding),
     guised(palette_row),
     guised(found),

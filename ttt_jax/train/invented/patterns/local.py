@@ -225,4 +225,4 @@ def aligned(rng: Rng) -> PairSampler:
     return sample
 
 
-LOCAL: tuple[Family, ...] = (guised(stamped), guised(substituted), guised(one_of(window, pointed, aligned)))
+FAMILIES: tuple[Family, ...] = (guised(stamped), guised(substituted), guised(one_of(window, pointed, aligned)))

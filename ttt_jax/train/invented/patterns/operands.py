@@ -156,4 +156,4 @@ def composed(rng: Rng) -> PairSampler:
     return sample
 
 
-OPERANDS: tuple[Family, ...] = (guised(one_of(counted, selected)), guised(one_of(coloured, composed)))
+FAMILIES: tuple[Family, ...] = (guised(one_of(counted, selected)), guised(one_of(coloured, composed)))

@@ -239,7 +239,7 @@ def difference(rng: Rng) -> PairSampler:
     return sample
 
 
-PANELS: tuple[Family, ...] = (
+FAMILIES: tuple[Family, ...] = (
     guised(logic),
     guised(one_of(overlay, copied, copied)),
     guised(one_of(moved, difference)),

@@ -268,4 +268,4 @@ def patterned_boxes(rng: Rng) -> PairSampler:
     return sample
 
 
-REGIONS: tuple[Family, ...] = (guised(fields), guised(one_of(layers, layers, halves, latin)), guised(patterned_boxes))
+FAMILIES: tuple[Family, ...] = (guised(fields), guised(one_of(layers, layers, halves, latin)), guised(patterned_boxes))

@@ -225,7 +225,7 @@ def scaled_pair(rng: Rng) -> PairSampler:
     return sample
 
 
-REPAIRS: tuple[Family, ...] = (
+FAMILIES: tuple[Family, ...] = (
     guised(one_of(cleaned, covered)),
     guised(one_of(blocky, scaled_pair)),
     guised(freed),

@@ -282,6 +282,6 @@ def along_path(rng: Rng) -> PairSampler:
     return sample
 
 
-SEQUENCES: tuple[Family, ...] = tuple(
+FAMILIES: tuple[Family, ...] = tuple(
     guised(family) for family in (unrolled, stairs, counted_off, films, spotted, along_path)
 )

@@ -229,7 +229,7 @@ def beside_axis(rng: Rng) -> PairSampler:
     return sample
 
 
-SYMMETRIES_SHOWN: tuple[Family, ...] = (
+FAMILIES: tuple[Family, ...] = (
     guised(stained),
     guised(one_of(completed, broken, motif_turned, beside_axis)),
 )

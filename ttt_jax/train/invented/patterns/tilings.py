@@ -290,7 +290,7 @@ def continued(rng: Rng) -> PairSampler:
     return sample
 
 
-TILINGS: tuple[Family, ...] = (
+FAMILIES: tuple[Family, ...] = (
     guised(repaired),
     guised(one_of(repaired, faulty)),
     guised(one_of(extended, unit_found, chequered, continued)),

@@ -107,7 +107,7 @@ def conditional(rng: Rng) -> PairSampler:
     return sample
 
 
-TRANSFORMED: tuple[Family, ...] = (
+FAMILIES: tuple[Family, ...] = (
     *(guised(single(kinds), plain=True) for kinds in (*_CHANGES, summaries.KINDS)),
     guised(chained, plain=True),
     guised(one_of(beside, conditional), plain=True),
