@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ttt_jax import dry_run as dry
+from ttt_jax.compilation import compile_one, size_of
 from ttt_jax.dry_run import DOES_NOT_FIT, dry_run
 from ttt_jax.pipeline import Solver
-from ttt_jax.programs import Programs, compile_one, misfits, size_of
+from ttt_jax.programs import Programs, misfits
 from ttt_jax.run import load, planned
 from ttt_jax.runtime.compile_log import CompileLog
 from ttt_jax.runtime.memory import most_slots
@@ -56,7 +57,7 @@ def made(config) -> Programs:
 
 @pytest.mark.slow
 def test_auto_takes_the_most_slots_that_the_memory_holds(config, made):
-    three = size_of(made.adapt(3, 128))
+    three = int(size_of(made.adapt(3, 128)))
     config = with_options(config, adapt__slots="auto")
     auto = Programs(made.adapter, made.domain, config)
     tasks = load(config)[3].tasks

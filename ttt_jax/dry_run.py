@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ttt_jax.adapt.plan import Plan
+from ttt_jax.compilation import describe
 from ttt_jax.config import RunConfig
 from ttt_jax.pipeline import Solver
-from ttt_jax.programs import Programs, describe, misfits
+from ttt_jax.programs import Programs, misfits
 from ttt_jax.run import OK, SOME_REFUSED, WRONG_OPTIONS, check_options, load, planned
 from ttt_jax.runtime.compile_cache import enable_compile_cache
 from ttt_jax.runtime.compile_log import CompileLog

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int
 class AdamState(NamedTuple):
     """Updates made, and the decaying means of gradients and of their squares."""
 
-    count: Int[Array, ""]
+    steps: Int[Array, ""]
     mu: Any
     nu: Any
 
@@ -43,8 +43,8 @@ def adamw(
         return AdamState(jnp.zeros([], jnp.int32), zeros(params), zeros(params))
 
     def update(updates: Any, state: Any, params: Any = None):
-        count = state.count + 1
-        rate, c1, c2 = learning_rate(state.count), 1 - b1**count, 1 - b2**count
+        count = state.steps + 1
+        rate, c1, c2 = learning_rate(state.steps), 1 - b1**count, 1 - b2**count
         leaf = partial(_adamw, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)
         grads, tree = jax.tree.flatten(updates)
         others = (tree.flatten_up_to(of) for of in (state.mu, state.nu, params))

@@ -1,13 +1,9 @@
-"""The programs of a run, compiled from shapes alone: what they ask of the device before anything runs on it."""
+"""Which programs a run has, in which shapes, and how many slots the device holds."""
 
 from __future__ import annotations
 
-import math
-import os
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +15,7 @@ from ttt_jax.adapt.adapt import Adapter, copied
 from ttt_jax.adapt.loop import enter_slots, take_slot
 from ttt_jax.adapt.plan import Group, Plan, Pool, SlotsFor
 from ttt_jax.bench.counts import tree_bytes
+from ttt_jax.compilation import ENDLESS, SMALL, Needs, Program, bytes_of, compile_all, gib, size_of, small
 from ttt_jax.config import RunConfig
 from ttt_jax.decode.candidates import reuses_prompts, score_length, score_shapes, search_options, stack_size, take
 from ttt_jax.decode.generate import Begun, Prompts, Rules, decode_chunk, grow, prefill
@@ -29,7 +26,7 @@ from ttt_jax.decode.search import branch_points, placed
 from ttt_jax.decode.views import scoring_views
 from ttt_jax.evaluate.records import ADAPTED
 from ttt_jax.model.cache import Cache
-from ttt_jax.runtime.memory import most_slots, out_of_memory
+from ttt_jax.runtime.memory import most_slots
 from ttt_jax.select.rank import SCORED
 from ttt_jax.tasks.task import Domain
 
@@ -37,56 +34,6 @@ STEP_TOKENS = 1 << 17
 """`adapt.slots` auto: more tokens in a step fill no accelerator better."""
 DECODE_ROWS = 1 << 9
 """`decode.slots` auto: likewise, rows of a decoding step."""
-SMALL = "small"
-ENDLESS = 1 << 62
-"""Bytes of a program for which the compiler itself found no room."""
-
-
-@dataclass(frozen=True)
-class Program:
-    """One program of a run.
-
-    Attributes:
-      stage: adapt or decode, to which scoring belongs; or small: it moves what others compute with.
-      name: what it does.
-      slots: side by side.
-      length: tokens of a sequence or prompt.
-      lower: traces it.
-      parts: bytes of what lies on the device while it runs, but for temporary arrays: parameters, adapters,
-        optimizer, cache.
-    """
-
-    stage: str
-    name: str
-    slots: int
-    length: int
-    lower: Callable[[], Any]
-    parts: dict[str, int]
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What a compiled program asks for.
-
-    Attributes:
-      program: which.
-      temporary: bytes of activations and everything else that lives inside it, and its results.
-      flops: of one step of adaptation, one block of a prompt or one decoded token, as the compiler counts.
-      seconds: that compiling took.
-    """
-
-    program: Program
-    temporary: int
-    flops: float
-    seconds: float
-
-    @property
-    def bytes(self) -> int:
-        return sum(self.program.parts.values()) + self.temporary
-
-    def parts(self) -> list[tuple[str, int]]:
-        """What the bytes are for."""
-        return [(name, size) for name, size in (*self.program.parts.items(), ("temporary", self.temporary)) if size]
 
 
 class Programs:
@@ -153,7 +100,7 @@ class Programs:
         for room in looked.rooms[:rooms]:
             width = length + room
             prompts = self._prompts(slots, rows, width)
-            yield _small(
+            yield small(
                 f"search: place {slots} x {rows} x {width}",
                 placed, looked.syntax, prompts, counts, looked.max_new_tokens,
             )  # fmt: skip
@@ -185,7 +132,7 @@ class Programs:
         for size in _doubling(room, longest - 1)[:rooms]:
             if state:
                 name = f"{slots} x {rows}, room for {size} tokens after {length}"
-                yield _small(name, grow, state.cache, slots=length + size)
+                yield small(name, grow, state.cache, slots=length + size)
             before = state
             options = {"rules": rules, "slots": length + size, "longest": longest}
             state = jax.eval_shape(partial(prefill, model, **options), *inputs)
@@ -240,7 +187,7 @@ class Programs:
                 empty = partial(Cache.empty, model.config, decode.views * decode.samples, length + room, model.dtype)
                 cache = jax.eval_shape(jax.vmap(lambda _, empty=empty: empty()), integers(slots))
                 name = f"view of {slots} x {length} + {room}"
-                yield _small(name, view_heads, cache.keys, cache.values, integers(), integers(slots), length=length)
+                yield small(name, view_heads, cache.keys, cache.values, integers(), integers(slots), length=length)
                 held = max(held, 2 * tree_bytes(prefix) + tree_bytes(cache))
         parts = {**self._parts(adapted, beside), "cache": held}
         if not reuses_prompts(self.config, self.domain, queries, slots):
@@ -278,17 +225,17 @@ class Programs:
         state = self._state(n)
         numbers = lambda dtype, *shape: jax.ShapeDtypeStruct(shape, dtype)  # noqa: E731
         left = {"failed": state.failed, "step": state.train.step}
-        yield _small(f"start {n}", adapter.start, adapter.base, numbers(jnp.uint32, n), numbers(jnp.int32, n))
-        yield _small(f"enter {n}", enter_slots, state, state, numbers(jnp.bool_, n))
-        yield _small(f"leave {n}", take_slot, state.train.trainable, numbers(jnp.int32))
-        yield _small(f"report {n}", copied, left)
+        yield small(f"start {n}", adapter.start, adapter.base, numbers(jnp.uint32, n), numbers(jnp.int32, n))
+        yield small(f"enter {n}", enter_slots, state, state, numbers(jnp.bool_, n))
+        yield small(f"leave {n}", take_slot, state.train.trainable, numbers(jnp.int32))
+        yield small(f"report {n}", copied, left)
         if self.config.adapt.stop_demo:
             question = {
                 "tokens": numbers(jnp.int32, n, length),
                 "positions": numbers(jnp.int32, n, length, self.domain.position_axes),
                 "weights": numbers(jnp.float32, n, length),
             }
-            yield _small(f"check {n} x {length}", adapter.check, state.train.trainable, adapter.frozen, question)
+            yield small(f"check {n} x {length}", adapter.check, state.train.trainable, adapter.frozen, question)
 
     def _of_group(self, group: Group, beside: int, rooms: int | None) -> Iterator[Program]:
         config, domain = self.config, self.domain
@@ -296,8 +243,8 @@ class Programs:
         if ADAPTED in arms:
             count, slots = stack_size(len(group.tasks), group.slots), group.slots
             stack, taken = (self._state(n).train.trainable for n in (count, slots))
-            yield _small(f"take {slots} of {count}", take, stack, jax.ShapeDtypeStruct((slots,), jnp.int32))
-            yield _small(f"cast {slots}", cast, taken, self.adapter.model.dtype)
+            yield small(f"take {slots} of {count}", take, stack, jax.ShapeDtypeStruct((slots,), jnp.int32))
+            yield small(f"cast {slots}", cast, taken, self.adapter.model.dtype)
         for arm in () if domain.shared_prefix else arms:
             yield from self.decode(group.slots, group.prompt_length, arm, beside, rooms)
             yield from self.search(group.slots, group.prompt_length, arm, beside, rooms)
@@ -387,7 +334,7 @@ class Programs:
 
         def found(option: str, most: SlotsFor, make: Callable[[int, int], list[Program]], length: int) -> int:
             if (option, length) not in known:
-                measure = lambda slots: max(map(_bytes, self.compile(make(length, slots))))  # noqa: E731
+                measure = lambda slots: max(map(bytes_of, self.compile(make(length, slots))))  # noqa: E731
                 slots = most_slots(measure, limit, most(length))
                 if not slots:
                     raise ValueError(
@@ -412,52 +359,6 @@ def _doubling(room: int, most: int) -> list[int]:
     while sizes[-1] < most:
         sizes.append(min(2 * sizes[-1], most))
     return sizes
-
-
-def _small(name: str, function: Any, *args: Any, **options: Any) -> Program:
-    """A program that moves what others compute with: its memory is counted with theirs."""
-    return Program(SMALL, name, 0, 0, lambda: function.lower(*args, **options), {})
-
-
-def compile_all(programs: Sequence[Program]) -> list[Needs]:
-    """Compiles programs side by side, on all cores; calls of the same shapes find them compiled.
-
-    They are traced in this thread, one after the other, while others compile: tracing holds Python's lock, and many
-    threads that want it take longer than one.
-    """
-    with ThreadPoolExecutor(cores()) as pool:
-        waiting = [pool.submit(_compile, program, program.lower()) for program in programs]
-        return [needs.result() for needs in waiting]
-
-
-def compile_one(program: Program) -> Needs:
-    """Compiles a program; where the compiler itself finds no room for it, its temporary bytes are `ENDLESS`."""
-    return _compile(program, program.lower())
-
-
-def _compile(program: Program, lowered: Any) -> Needs:
-    began = time.perf_counter()
-    try:
-        compiled = lowered.compile()
-    except jax.errors.JaxRuntimeError as error:
-        if not out_of_memory(error):
-            raise
-        return Needs(program, ENDLESS, 0.0, time.perf_counter() - began)
-    memory, cost = compiled.memory_analysis(), compiled.cost_analysis() or {}
-    fresh = memory.output_size_in_bytes - memory.alias_size_in_bytes
-    # What reading prompts gives is the cache, which is counted already.
-    fresh = 0 if program.stage == "decode" else fresh
-    temporary = int(memory.temp_size_in_bytes + max(0, fresh))
-    return Needs(program, temporary, float(cost.get("flops", 0.0)), time.perf_counter() - began)
-
-
-def size_of(program: Program) -> float:
-    """Bytes on the device while it runs."""
-    return _bytes(compile_one(program))
-
-
-def _bytes(needs: Needs) -> float:
-    return math.inf if needs.temporary == ENDLESS else needs.bytes
 
 
 def misfits(needs: Sequence[Needs], programs: Programs, limit: int, search: bool = True) -> list[str]:
@@ -486,32 +387,3 @@ def misfits(needs: Sequence[Needs], programs: Programs, limit: int, search: bool
             + (f"{option} {fit} fits at {program.length} tokens" if fit else "not even one slot fits")
         )
     return lines
-
-
-def describe(needs: Sequence[Needs], limit: int | None) -> str:
-    """A table: a line a program, the memory of its parts, operations and seconds of compiling."""
-    columns = ("parameters", "adapters", "optimizer", "batches", "cache")
-    shown = {"temporary": "temporary", "total": "total"}
-    lines = [
-        f"{'GiB':<44}" + "".join(f"{name[:10]:>11}" for name in (*columns, *shown)) + f"{'GFLOP':>9}{'compile':>9}"
-    ]
-    large = [need for need in needs if need.program.stage != SMALL]
-    for need in large:
-        parts = [need.program.parts.get(name, 0) for name in columns]
-        sizes = "".join(
-            f"{size / 2**30:>11.3f}" for size in (*parts, min(need.temporary, 1 << 50), min(need.bytes, 1 << 50))
-        )
-        lines.append(f"{need.program.name:<44}{sizes}{need.flops / 1e9:>9.2f}{need.seconds:>8.1f}s")
-    lines.append(
-        f"{len(large)} programs and {len(needs) - len(large)} small ones"
-        + (f"; the device has {gib(limit)}" if limit else "") + "; GFLOP of one step, one block of prompts or one token"
-    )  # fmt: skip
-    return "\n".join(lines)
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def gib(size: int) -> str:
-    return f"{size / 2**30:.2f} GiB"

@@ -16,6 +16,7 @@ import numpy as np
 
 from ttt_jax.adapt.adapt import Adapter
 from ttt_jax.adapt.plan import Plan, make_plan, prepare
+from ttt_jax.compilation import cores, gib
 from ttt_jax.config import RunConfig
 from ttt_jax.evaluate.metrics import compute_metrics
 from ttt_jax.evaluate.report import write_report
@@ -25,7 +26,7 @@ from ttt_jax.evaluate.summary import print_summary
 from ttt_jax.model.attention import kernel_name
 from ttt_jax.model.io import load_model, parameter_count
 from ttt_jax.pipeline import Solver, solve
-from ttt_jax.programs import Programs, cores, gib, misfits
+from ttt_jax.programs import Programs, misfits
 from ttt_jax.runtime import mesh
 from ttt_jax.runtime.compile_cache import enable_compile_cache
 from ttt_jax.runtime.compile_log import CompileLog

@@ -123,7 +123,7 @@ class Attention(nn.Module):
             if reading.mask is None:
                 out = causal_attention(q_BxLxHxE, k_BxLxKxE, v_BxLxKxE, window=self.window)
             else:
-                shared = None if prefix is None else (*prefix, reading.prefix_mask)
+                shared: Any = None if prefix is None else (*prefix, reading.prefix_mask)
                 out = cached_attention(q_BxLxHxE, keys, values, reading.mask, shared)
         return self.o(out.reshape(B, L, c.num_heads * c.head_dim)), layer_cache
 
