@@ -129,7 +129,7 @@ def test_a_chart_has_a_bar_of_each_colour_as_long_as_it_has_things_or_cells():
     checked = 0
     for _ in range(30):
         for question, answer in draw(accounts.chart_of_colours(rng), rng, 2):
-            ground = int(np.bincount(question.ravel()).argmax())
+            ground = int(np.bincount(question[::2].ravel()).argmax())  # every second row may be striped
             colours = [c for c in np.unique(answer) if c != ground]
             bars = {int(c): int(np.count_nonzero(answer == c)) for c in colours}
             cells = {c: int(np.count_nonzero(question == c)) for c in bars}

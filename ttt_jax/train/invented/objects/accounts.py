@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ttt_jax.train.invented.draws import chance, pick
 from ttt_jax.train.invented.objects.looks import Palette, draw_look, empty_ground
 from ttt_jax.train.invented.objects.scenes import CLEAR, Scene, Thing, pair_of
 from ttt_jax.train.invented.objects.selector import EVERYTHING
@@ -16,7 +17,7 @@ from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
 
 def _draw_measure(rng: Rng) -> tuple[Measure, int]:
     measures = (MEASURES[:2] if rng.random() < 0.5 else MEASURES[2:5]) if rng.random() < 0.5 else PLACES
-    return measures[int(rng.integers(len(measures)))], 1 - 2 * int(rng.integers(2))
+    return pick(rng, measures), 1 - 2 * int(rng.integers(2))
 
 
 def _ordered(things: list[Thing], measure: Measure, sign: int) -> list[Thing] | None:
@@ -40,8 +41,8 @@ def colours_in_order(rng: Rng) -> PairSampler:
     """The colours of things, one cell (or block, or bar as long as the thing has cells) each, sorted by a measure."""
     palette = Palette(rng)
     measure, sign = _draw_measure(rng)
-    as_row, block = bool(rng.integers(2)), int(rng.choice([1, 1, 1, 2, 3]))
-    bars = bool(rng.random() < 0.3)
+    as_row, block = chance(rng, 0.5), int(rng.choice([1, 1, 1, 2, 3]))
+    bars = chance(rng, 0.3)
     look = replace(draw_look(rng, palette, plain=True), palette=palette.rest(8), same_in_pair=False)
 
     def sample(rng: Rng, size: float) -> Pair | None:
@@ -63,11 +64,11 @@ def colours_in_order(rng: Rng) -> PairSampler:
 def colour_of_chosen(rng: Rng) -> PairSampler:
     """One cell, or a block, in the colour of the chosen thing, or in the commonest or rarest colour of things."""
     palette = Palette(rng)
-    by_count = bool(rng.random() < 0.3)
+    by_count = chance(rng, 0.3)
     selector = draw_selector(rng, palette, lambda s: s.single)
-    rarest, cells = bool(rng.integers(2)), bool(rng.integers(2))
-    height, width = ((1, 1), (1, 1), (2, 2), (3, 3), (1, 3), (3, 1))[int(rng.integers(6))]
-    same_size = bool(rng.random() < 0.2)
+    rarest, cells = chance(rng, 0.5), chance(rng, 0.5)
+    height, width = pick(rng, ((1, 1), (1, 1), (2, 2), (3, 3), (1, 3), (3, 1)))
+    same_size = chance(rng, 0.2)
     look = replace(selector.look(rng, palette, plain=True), palette=palette.rest(6), same_in_pair=False)
 
     def sample(rng: Rng, size: float) -> Pair | None:
@@ -127,11 +128,11 @@ def count_chosen(rng: Rng) -> PairSampler:
     """How many things are chosen (or there are), as a bar, a diagonal, a square or cells filled in."""
     palette = Palette(rng)
     selector = draw_selector(rng, palette, lambda s: not s.single)
-    everything = bool(rng.random() < 0.3)
-    tally, turns = _TALLIES[int(rng.integers(len(_TALLIES)))], int(rng.integers(4))
+    everything = chance(rng, 0.3)
+    tally, turns = pick(rng, _TALLIES), int(rng.integers(4))
     most = int(rng.integers(5, 9))
     colour, back = palette.take(2)
-    own, on_ground = bool(rng.random() < 0.4), bool(rng.random() < 0.8)
+    own, on_ground = chance(rng, 0.4), chance(rng, 0.8)
     look = replace(selector.look(rng, palette), most=most, largest=3)
 
     def sample(rng: Rng, size: float) -> Pair | None:
@@ -153,8 +154,8 @@ def count_chosen(rng: Rng) -> PairSampler:
 def chart_of_colours(rng: Rng) -> PairSampler:
     """A bar for each colour, as long as it has things (or cells); sorted by length or in an order of colours."""
     palette = Palette(rng)
-    cells, by_length, turns = bool(rng.random() < 0.4), bool(rng.random() < 0.6), int(rng.integers(4))
-    largest_first = bool(rng.integers(2))
+    cells, by_length, turns = chance(rng, 0.4), chance(rng, 0.6), int(rng.integers(4))
+    largest_first = chance(rng, 0.5)
     order = palette.take(int(rng.integers(2, 5)))
     look = replace(
         draw_look(rng, palette, plain=True), palette=order, same_in_pair=False, most=9, largest=int(rng.integers(2, 4))
@@ -187,9 +188,9 @@ def things_in_order(rng: Rng) -> PairSampler:
     """The things next to each other, sorted by a measure, each in a box of its own or all in boxes of one size."""
     palette = Palette(rng)
     measure, sign = _draw_measure(rng)
-    down, gap, same_box = bool(rng.integers(2)), int(rng.integers(2)), bool(rng.integers(2))
+    down, gap, same_box = chance(rng, 0.5), int(rng.integers(2)), chance(rng, 0.5)
     line = palette.one() if gap and rng.random() < 0.4 else None
-    low = bool(rng.integers(2))  # boxes stand on a common line below, or hang from one above
+    low = chance(rng, 0.5)  # boxes stand on a common line below, or hang from one above
     look = replace(draw_look(rng, palette), most=int(rng.integers(2, 5)))
 
     def sample(rng: Rng, size: float) -> Pair | None:
@@ -239,10 +240,10 @@ def lattice(rng: Rng) -> PairSampler:
     """Things stand in rows and columns; the output has a cell for each: its colour, or whether it is chosen."""
     palette = Palette(rng)
     line = palette.one() if rng.random() < 0.5 else None
-    ask_chosen, reverse = bool(rng.random() < 0.5), bool(rng.random() < 0.1)
+    ask_chosen, reverse = chance(rng, 0.5), chance(rng, 0.1)
     yes, no = palette.take(2)
-    from_other = bool(rng.random() < 0.5)
-    full = bool(rng.random() < 0.5)
+    from_other = chance(rng, 0.5)
+    full = chance(rng, 0.5)
     # Places are given by the lattice, and there is no room for a key.
     selector = draw_selector(rng, palette, lambda s: s.place is None and s.key is None) if ask_chosen else EVERYTHING
     look = replace(selector.look(rng, palette, plain=not ask_chosen), noise=None)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ttt_jax.train.invented.draws import pick, weighted
+from ttt_jax.train.invented.draws import chance, pick, weighted
 from ttt_jax.train.invented.masks import ORTHOGONAL, dilated
 from ttt_jax.train.invented.objects import shapes
 from ttt_jax.train.invented.objects.changes import Change, draw_change, draw_tint, draw_vector
 from ttt_jax.train.invented.objects.looks import Palette
-from ttt_jax.train.invented.objects.scenes import CLEAR, Scene, Thing
+from ttt_jax.train.invented.objects.scenes import Scene, Thing, solid
 from ttt_jax.train.invented.rule import Rng
 
 Action = Callable[[Scene, Thing], list[Thing] | None]
@@ -19,7 +19,7 @@ Action = Callable[[Scene, Thing], list[Thing] | None]
 
 
 def _extra(row: int, column: int, mask: np.ndarray, colour: int) -> Thing:
-    return Thing(row, column, np.where(mask, np.int8(colour), np.int8(CLEAR)), extra=True)
+    return Thing(row, column, solid(mask, colour), extra=True)
 
 
 def _outline(rng: Rng, palette: Palette) -> Action:
@@ -57,7 +57,7 @@ def _shadow(rng: Rng, palette: Palette) -> Action:
 def _double(rng: Rng, palette: Palette) -> Action:
     """A copy next to it, mirrored or as it is, with or without a gap; or copies all the way to the border."""
     rows, columns = pick(rng, ORTHOGONAL)
-    gap, mirrored, chain = int(rng.random() < 0.4), bool(rng.random() < 0.5), bool(rng.random() < 0.35)
+    gap, mirrored, chain = int(rng.random() < 0.4), chance(rng, 0.5), chance(rng, 0.35)
 
     def action(scene: Scene, thing: Thing) -> list[Thing] | None:
         down, across = rows * (thing.height + gap), columns * (thing.width + gap)
@@ -77,7 +77,7 @@ def _ray(rng: Rng, palette: Palette) -> Action:
     """Lines from it to the border: from its whole edge, from its middle, in one direction or several."""
     tint = draw_tint(rng, palette, recolours=False)
     directions = ([int(rng.integers(4))], [0, 2], [1, 3], [0, 1, 2, 3])[int(rng.choice(4, p=[0.5, 0.15, 0.15, 0.2]))]
-    wide = bool(rng.random() < 0.4)
+    wide = chance(rng, 0.4)
 
     def action(scene: Scene, thing: Thing) -> list[Thing] | None:
         colour = tint(scene, thing)
@@ -97,7 +97,7 @@ def _ray(rng: Rng, palette: Palette) -> Action:
 def _diagonal_rays(rng: Rng, palette: Palette) -> Action:
     """Diagonal lines from corners of its bounding box to the border."""
     tint = draw_tint(rng, palette, recolours=False)
-    corners = [int(rng.integers(4))] if rng.random() < 0.4 else ([0, 3], [1, 2], [0, 1, 2, 3])[int(rng.integers(3))]
+    corners = [int(rng.integers(4))] if rng.random() < 0.4 else pick(rng, ([0, 3], [1, 2], [0, 1, 2, 3]))
 
     def action(scene: Scene, thing: Thing) -> list[Thing] | None:
         colour = tint(scene, thing)
@@ -116,7 +116,7 @@ def _diagonal_rays(rng: Rng, palette: Palette) -> Action:
 def _corners(rng: Rng, palette: Palette) -> Action:
     """Marks outside the corners of its bounding box, or at the middle of its sides."""
     tint = draw_tint(rng, palette, recolours=False)
-    at_corners = bool(rng.random() < 0.7)
+    at_corners = chance(rng, 0.7)
 
     def action(scene: Scene, thing: Thing) -> list[Thing] | None:
         colour, h, w = tint(scene, thing), thing.height + 2, thing.width + 2

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ttt_jax.train.invented.draws import pick, weighted
+from ttt_jax.train.invented.draws import chance, pick, weighted
 from ttt_jax.train.invented.masks import ORTHOGONAL, dilated
 from ttt_jax.train.invented.objects import shapes
 from ttt_jax.train.invented.objects.looks import Palette
@@ -153,7 +153,7 @@ def _to_wall(rng: Rng, palette: Palette) -> Change:
 
 def _fill_holes(rng: Rng, palette: Palette) -> Change:
     tint = draw_tint(rng, palette, recolours=False)
-    box = bool(rng.random() < 0.5)  # all of the bounding box, or only what is enclosed
+    box = chance(rng, 0.5)  # all of the bounding box, or only what is enclosed
     if not box:
         palette.wants.add("holes")
 
@@ -174,7 +174,7 @@ def _inner(mask: np.ndarray, diagonal: bool) -> np.ndarray:
 def _hollow(rng: Rng, palette: Palette) -> Change:
     """Its inner cells are cleared or recoloured; or its outer ones recoloured."""
     palette.wants.add("bulk")
-    diagonal, outer = bool(rng.random() < 0.5), bool(rng.random() < 0.3)
+    diagonal, outer = chance(rng, 0.5), chance(rng, 0.3)
     colour = palette.one() if outer or rng.random() < 0.5 else CLEAR
 
     def change(scene: Scene, thing: Thing) -> Thing | None:
@@ -190,7 +190,7 @@ def _part(rng: Rng, palette: Palette) -> Change:
     """A part of it recoloured: an edge, its corners, every second cell, its centre or its diagonal."""
     colour = palette.one()
     which = int(rng.integers(8))
-    gone = bool(rng.random() < 0.15)
+    gone = chance(rng, 0.15)
 
     def change(scene: Scene, thing: Thing) -> Thing | None:
         part = np.zeros(thing.mask.shape, bool)
@@ -241,7 +241,7 @@ def _simplify(rng: Rng, palette: Palette) -> Change:
 
 def _scale(rng: Rng, palette: Palette) -> Change:
     """Enlarged from its upper left corner."""
-    rows, columns = ((2, 2), (2, 1), (1, 2), (3, 3))[int(rng.integers(4))]
+    rows, columns = pick(rng, ((2, 2), (2, 1), (1, 2), (3, 3)))
     return lambda scene, thing: thing.with_sprite(np.kron(thing.sprite, np.ones((rows, columns), np.int8)))
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ttt_jax.train.invented.draws import chance
 from ttt_jax.train.invented.masks import components
 from ttt_jax.train.invented.objects import shapes
 from ttt_jax.train.invented.objects.actions import Action, act, as_action, draw_action
@@ -22,7 +23,7 @@ def by_example(rng: Rng) -> PairSampler:
     """A frame holds an example; things of its shape, or colour, elsewhere are acted on, or are all that stays."""
     palette = Palette(rng)
     ring = palette.one()
-    by_shape, any_way = bool(rng.random() < 0.6), bool(rng.random() < 0.3)
+    by_shape, any_way = chance(rng, 0.6), chance(rng, 0.3)
     mine: Action | None = draw_action(rng, palette)
     other: Action | None = as_action(keep)
     draw = rng.random()
@@ -30,8 +31,8 @@ def by_example(rng: Rng) -> PairSampler:
         mine = None
     elif draw < 0.4:
         mine, other = as_action(keep), None
-    corner, frame_stays = (int(rng.integers(2)), int(rng.integers(2))), bool(rng.random() < 0.8)
-    look = replace(draw_look(rng, palette, plain=True), same_in_pair=by_shape and bool(rng.random() < 0.4))
+    corner, frame_stays = (int(rng.integers(2)), int(rng.integers(2))), chance(rng, 0.8)
+    look = replace(draw_look(rng, palette, plain=True), same_in_pair=by_shape and chance(rng, 0.4))
     if not by_shape:
         look = replace(look, palette=palette.rest(4))
 
@@ -76,7 +77,7 @@ def superposed(rng: Rng) -> PairSampler:
     n = 2 * arm + 1
     order = palette.take(3)
     one_ink = order[0] if rng.random() < 0.3 else None
-    full = one_ink is None and bool(rng.random() < 0.5)  # the fragments together cover everything
+    full = one_ink is None and chance(rng, 0.5)  # the fragments together cover everything
     look = draw_look(rng, palette, plain=True)
     look = replace(look, noise=None, striped=None)
 
@@ -145,9 +146,9 @@ def tallied(rng: Rng) -> PairSampler:
     """The number of chosen things (or of all) is drawn into the grid: cells along a border, or from a corner."""
     palette = Palette(rng)
     selector = draw_selector(rng, palette, lambda s: not s.single and s.key is None and s.place is None)
-    ink, everything = palette.one(), bool(rng.random() < 0.3)
-    turn, spread = int(rng.integers(8)), bool(rng.random() < 0.3)
-    rest_goes, own = bool(rng.random() < 0.2), bool(rng.random() < 0.3)
+    ink, everything = palette.one(), chance(rng, 0.3)
+    turn, spread = int(rng.integers(8)), chance(rng, 0.3)
+    rest_goes, own = chance(rng, 0.2), chance(rng, 0.3)
     look = replace(selector.look(rng, palette), noise=None, striped=None, most=8, largest=3)
 
     def sample(rng: Rng, size: float) -> Pair | None:
@@ -176,9 +177,9 @@ def tallied(rng: Rng) -> PairSampler:
 def rescaled(rng: Rng) -> PairSampler:
     """One thing drawn large, to be shown at its own size; or small, to be drawn so large that it fills the grid."""
     palette = Palette(rng)
-    shrink = bool(rng.random() < 0.6)
+    shrink = chance(rng, 0.6)
     fixed = int(rng.integers(2, 4)) if not shrink or rng.random() < 0.4 else None
-    in_place = bool(rng.random() < 0.3)
+    in_place = chance(rng, 0.3)
     look = draw_look(rng, palette)
     if look.dress == "plain":
         look = replace(look, dress="mixed", palette=palette.rest(4))

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ttt_jax.tasks.grids import COLOURS
+from ttt_jax.train.invented.draws import chance, pick
 from ttt_jax.train.invented.masks import components, trim
 from ttt_jax.train.invented.objects import shapes
 from ttt_jax.train.invented.objects.looks import Palette, draw_look, empty_ground, extent, lay_out
@@ -19,10 +20,10 @@ def stamp(rng: Rng) -> PairSampler:
     """A template is copied to marked cells: around each, or with its corner there; in its colours or the mark's."""
     palette = Palette(rng)
     mark = palette.one()
-    centred, in_mark_colour = bool(rng.random() < 0.6), bool(rng.random() < 0.4)
-    template_stays = bool(rng.random() < 0.6)
-    mirrored = bool(rng.random() < 0.2)
-    marks_differ = in_mark_colour and bool(rng.random() < 0.6)
+    centred, in_mark_colour = chance(rng, 0.6), chance(rng, 0.4)
+    template_stays = chance(rng, 0.6)
+    mirrored = chance(rng, 0.2)
+    marks_differ = in_mark_colour and chance(rng, 0.6)
     look = draw_look(rng, palette)
     mark_colours = palette.take(3) if marks_differ else [mark]
 
@@ -48,7 +49,7 @@ def stamp(rng: Rng) -> PairSampler:
             spot = space.place(rng, h, w)
             if spot is None:
                 break
-            ink = mark_colours[int(rng.integers(len(mark_colours)))]
+            ink = pick(rng, mark_colours)
             at = (spot[0] + h // 2, spot[1] + w // 2) if centred else spot
             things.append(Thing(*at, solid(shapes.rectangle(1, 1), ink)))
             after.append(Thing(*spot, solid(copied != CLEAR, ink) if in_mark_colour else copied))
@@ -61,9 +62,9 @@ def stamp(rng: Rng) -> PairSampler:
 def table_in_grid(rng: Rng) -> PairSampler:
     """Pairs of cells along one border say which colour becomes which (or which two change places) in this grid."""
     palette = Palette(rng)
-    corner, upright = int(rng.integers(4)), bool(rng.integers(2))
-    both_ways, keep_table = bool(rng.random() < 0.3), bool(rng.random() < 0.7)
-    backwards = bool(rng.random() < 0.3)
+    corner, upright = int(rng.integers(4)), chance(rng, 0.5)
+    both_ways, keep_table = chance(rng, 0.3), chance(rng, 0.7)
+    backwards = chance(rng, 0.3)
     look = replace(draw_look(rng, palette, plain=True), noise=None, same_in_pair=False)
     look = replace(look, palette=palette.rest(9))
 
@@ -81,8 +82,8 @@ def table_in_grid(rng: Rng) -> PairSampler:
         space.take(row, column, h, w)
         bound = int(np.clip(min(height, width) // 3, 2, 6))
         masks = [look.mask(rng, bound) for _ in range(int(rng.integers(count, look.most + 3)))]
-        sources = table.ravel() if both_ways else table[:, 0]
-        sprites = [solid(m, sources[int(rng.integers(len(sources)))]) for m in masks]
+        sources = (table.ravel() if both_ways else table[:, 0]).tolist()
+        sprites = [solid(m, pick(rng, sources)) for m in masks]
         scene = lay_out(rng, look, sprites, height, width, space=space)
         if not scene.things:
             return None
@@ -151,7 +152,7 @@ def containers(rng: Rng) -> PairSampler:
     ink = palette.one()
     content = palette.one() if rng.random() < 0.5 else None  # a colour of its own, or any
     what = int(rng.integers(6))
-    loose = bool(rng.random() < 0.5)
+    loose = chance(rng, 0.5)
     look = replace(draw_look(rng, palette, plain=True), palette=palette.rest(4))
 
     def sample(rng: Rng, size: float) -> Pair | None:
@@ -167,7 +168,7 @@ def containers(rng: Rng) -> PairSampler:
             if spot is None:
                 continue
             ring = Thing(*spot, solid(shapes.frame(h, w), colour))
-            holds = bool(rng.random() < 0.6)
+            holds = chance(rng, 0.6)
             inner = Thing(spot[0] + 1, spot[1] + 1, np.full((h - 2, w - 2), CLEAR, np.int8))
             seed = content if content is not None else int(rng.choice(look.palette))
             if seed == colour:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ttt_jax.train.invented.draws import chance
 from ttt_jax.train.invented.objects import shapes
 from ttt_jax.train.invented.objects.changes import draw_change, keep
 from ttt_jax.train.invented.objects.looks import Palette, draw_look, extent, lay_out
@@ -50,7 +51,7 @@ def crop_to_chosen(rng: Rng) -> PairSampler:
     """The part of the grid around all chosen things, with whatever else lies in it, or without."""
     palette = Palette(rng)
     selector = draw_selector(rng, palette)
-    margin, only = int(rng.random() < 0.25), bool(rng.random() < 0.4)
+    margin, only = int(rng.random() < 0.25), chance(rng, 0.4)
     look = selector.look(rng, palette)
 
     def sample(rng: Rng, size: float) -> Pair | None:
@@ -73,7 +74,7 @@ def crop_to_marks(rng: Rng) -> PairSampler:
     """The part of the grid that a frame, or four corner cells, mark: with the marks or without."""
     palette = Palette(rng)
     mark = palette.one()
-    corners, keep_marks = bool(rng.random() < 0.6), bool(rng.random() < 0.3)
+    corners, keep_marks = chance(rng, 0.6), chance(rng, 0.3)
     look = replace(draw_look(rng, palette), most=12)
 
     def sample(rng: Rng, size: float) -> Pair | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ttt_jax.train.invented.draws import chance
 from ttt_jax.train.invented.objects.actions import Action, act, as_action, draw_action
 from ttt_jax.train.invented.objects.changes import draw_change, keep
 from ttt_jax.train.invented.objects.looks import Palette
@@ -57,7 +58,7 @@ def recolour_by_rank(rng: Rng) -> PairSampler:
     measure = (MEASURES + PLACES)[int(rng.integers(len(MEASURES) + len(PLACES)))]
     sign = 1 - 2 * int(rng.integers(2))
     table = palette.take(int(rng.integers(2, 5)))
-    look = replace(EVERYTHING.look(rng, palette), most=len(table), same_in_pair=bool(rng.random() < 0.6))
+    look = replace(EVERYTHING.look(rng, palette), most=len(table), same_in_pair=chance(rng, 0.6))
 
     def sample(rng: Rng, size: float) -> Pair | None:
         scene = EVERYTHING.draw(rng, size, look)
@@ -77,7 +78,7 @@ def two_steps(rng: Rng) -> PairSampler:
     palette = Palette(rng)
     selector = draw_selector(rng, palette)
     first = draw_change(rng, palette)
-    first_for_all = bool(rng.random() < 0.3)
+    first_for_all = chance(rng, 0.3)
     second = draw_selector(rng, palette) if first_for_all else None
     if second is not None and second.key is not None:
         second = None  # its scene would lack the key

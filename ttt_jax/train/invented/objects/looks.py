@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ttt_jax.tasks.grids import COLOURS
-from ttt_jax.train.invented.draws import chance, side
+from ttt_jax.train.invented.draws import chance, pick, side
 from ttt_jax.train.invented.objects import shapes
-from ttt_jax.train.invented.objects.scenes import CLEAR, Scene, Thing
+from ttt_jax.train.invented.objects.scenes import CLEAR, Scene, Thing, solid
 from ttt_jax.train.invented.placing import Place, Space
 from ttt_jax.train.invented.rule import Rng
 
@@ -120,7 +120,7 @@ class Look:
 
     def sprite(self, rng: Rng, mask: np.ndarray, colour: int) -> np.ndarray:
         """int8[height, width]: a shape in its dress."""
-        sprite = np.where(mask, np.int8(colour), np.int8(CLEAR))
+        sprite = solid(mask, colour)
         if self.dress == "plain" or np.count_nonzero(mask) < 3 or len(self.palette) < 2:
             return sprite
         second = next(c for c in self.palette if c != colour)
@@ -163,10 +163,10 @@ def draw_look(rng: Rng, palette: Palette, plain: bool = False) -> Look:
         palette=palette.rest(count if plain or dress == "plain" else max(2, count)),
         grounds=palette.grounds,
         dress="plain" if plain else dress,
-        same_in_pair=bool(rng.random() < 0.2),
+        same_in_pair=chance(rng, 0.2),
         noise=noise,
         striped=striped,
-        square=bool(rng.random() < 0.5),
+        square=chance(rng, 0.5),
         most=int(rng.integers(3, 9)),
         largest=3 if rng.random() < 0.25 else 8,
         gap=2 if rng.random() < 0.15 else 1,
@@ -190,7 +190,7 @@ def bound_of(rng: Rng, look: Look, height: int, width: int) -> int:
 
 def empty_ground(rng: Rng, look: Look, height: int, width: int) -> tuple[np.ndarray, int]:
     """A ground in this look and its colour."""
-    colour = look.grounds[int(rng.integers(len(look.grounds)))]
+    colour = pick(rng, look.grounds)
     ground = np.full((height, width), colour, np.int8)
     if look.striped is not None:
         ground[1::2] = look.striped

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ttt_jax.train.invented.draws import side
+from ttt_jax.train.invented.draws import chance, pick, side
 from ttt_jax.train.invented.objects import shapes
 from ttt_jax.train.invented.objects.looks import Palette, draw_look, empty_ground, extent, lay_out
 from ttt_jax.train.invented.objects.scenes import CLEAR, Scene, Thing, pair_of, solid
@@ -34,9 +34,9 @@ def legend(rng: Rng) -> PairSampler:
     palette = Palette(rng)
     neutral = palette.one()
     line = palette.one() if rng.random() < 0.6 else None  # divides the legend from the rest
-    upright = bool(rng.integers(2))
-    what, any_way = int(rng.choice(3, p=[0.7, 0.15, 0.15])), bool(rng.random() < 0.3)
-    fixed = bool(rng.random() < 0.25)
+    upright = chance(rng, 0.5)
+    what, any_way = int(rng.choice(3, p=[0.7, 0.15, 0.15])), chance(rng, 0.3)
+    fixed = chance(rng, 0.25)
     look = replace(draw_look(rng, palette, plain=True), noise=None, striped=None, same_in_pair=False)
     look = replace(look, palette=palette.rest(6))
     constant = [look.mask(rng, 3) for _ in range(6)]
@@ -63,16 +63,16 @@ def legend(rng: Rng) -> PairSampler:
         keys = [Thing(i * (bound + 1), 0, solid(m, c)) for i, (m, c) in enumerate(zip(shown, colours, strict=True))]
         things, after = [], []
         for _ in range(int(rng.integers(2, look.most + 1))):
-            pick = int(rng.integers(len(shown) if what == 0 else len(masks)))
-            mask = np.rot90(masks[pick], int(rng.integers(4))) if any_way else masks[pick]
+            chosen = int(rng.integers(len(shown) if what == 0 else len(masks)))
+            mask = np.rot90(masks[chosen], int(rng.integers(4))) if any_way else masks[chosen]
             spot = space.place(rng, *mask.shape)
             if spot is None:
                 continue
             thing = Thing(*spot, solid(mask, neutral))
             things.append(thing)
-            known = pick < len(shown)
+            known = chosen < len(shown)
             if what == 0:
-                after.append(thing.with_colour(colours[pick]))
+                after.append(thing.with_colour(colours[chosen]))
             elif known == (what == 1):
                 after.append(thing)
         scene = Scene(ground, [*keys, *things], ground_colour)
@@ -86,8 +86,8 @@ def dyed(rng: Rng) -> PairSampler:
     """A coloured cell on, or next to, each thing gives the thing its colour; the cell stays or goes."""
     palette = Palette(rng)
     neutral = palette.one()
-    stays, some_without = bool(rng.random() < 0.4), bool(rng.random() < 0.3)
-    inside = bool(rng.random() < 0.4)
+    stays, some_without = chance(rng, 0.4), chance(rng, 0.3)
+    inside = chance(rng, 0.4)
     side_of = int(rng.integers(4))
     look = replace(draw_look(rng, palette, plain=True), palette=palette.rest(6), striped=None)
 
@@ -132,8 +132,8 @@ def headers(rng: Rng) -> PairSampler:
     palette = Palette(rng)
     neutral = palette.one()
     turn = int(rng.integers(8))
-    by_cell = bool(rng.random() < 0.5)
-    gone = bool(rng.random() < 0.2)
+    by_cell = chance(rng, 0.5)
+    gone = chance(rng, 0.2)
     look = replace(draw_look(rng, palette, plain=True), palette=palette.rest(5), noise=None, striped=None)
 
     def sample(rng: Rng, size: float) -> Pair | None:
@@ -174,8 +174,8 @@ def compare(rng: Rng) -> PairSampler:
     palette = Palette(rng)
     yes, no = palette.take(2)
     what = int(rng.integers(4))
-    height, width = ((1, 1), (1, 1), (3, 3), (2, 2), (1, 3))[int(rng.integers(5))]
-    any_way = bool(rng.random() < 0.3)
+    height, width = pick(rng, ((1, 1), (1, 1), (3, 3), (2, 2), (1, 3)))
+    any_way = chance(rng, 0.3)
     pictures = [np.full((height, width), c, np.int8) for c in (yes, no)]
     look = replace(draw_look(rng, palette, plain=True), same_in_pair=False)
     look = replace(look, palette=palette.rest(2 if what == 1 else 4), same_in_pair=what != 1)
@@ -206,9 +206,9 @@ def compare(rng: Rng) -> PairSampler:
 def nested(rng: Rng) -> PairSampler:
     """Frames within frames: their colours listed, reversed, passed inwards, or the middle one shown."""
     palette = Palette(rng)
-    what, as_row = int(rng.integers(5)), bool(rng.integers(2))
-    thick = bool(rng.random() < 0.3)
-    whole = bool(rng.random() < 0.5)  # the frames fill the grid
+    what, as_row = int(rng.integers(5)), chance(rng, 0.5)
+    thick = chance(rng, 0.3)
+    whole = chance(rng, 0.5)  # the frames fill the grid
     look = replace(draw_look(rng, palette, plain=True), palette=palette.rest(8), striped=None)
 
     def sample(rng: Rng, size: float) -> Pair | None:

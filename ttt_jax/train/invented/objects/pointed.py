@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ttt_jax.train.invented.draws import side
+from ttt_jax.train.invented.draws import chance, pick, side
 from ttt_jax.train.invented.masks import trim
 from ttt_jax.train.invented.objects import shapes
 from ttt_jax.train.invented.objects.looks import Palette, draw_look, empty_ground, extent
@@ -28,9 +28,9 @@ def pointers(rng: Rng) -> PairSampler:
     ink = palette.one() if rng.random() < 0.4 else mark
     body = [shapes.rectangle(1, 1), shapes.rectangle(1, 2), shapes.rectangle(3, 1), shapes.plus(1)[:, :2]]
     body += [shapes.rectangle(3, 2), np.array([[1, 0], [0, 1], [1, 0]], bool)]
-    shape = body[int(rng.integers(len(body)))]
+    shape = pick(rng, body)
     h, w = shape.shape
-    outside = bool(rng.random() < 0.5) or w == 1  # the mark is put before its tip; else it takes the place of it
+    outside = chance(rng, 0.5) or w == 1  # the mark is put before its tip; else it takes the place of it
     arrow = np.full((h, w + outside), CLEAR, np.int8)
     arrow[:, :w][shape] = 0
     arrow[h // 2, -1] = 1
@@ -43,7 +43,7 @@ def pointers(rng: Rng) -> PairSampler:
         space = Space(height, width)
         things, after = [], []
         for colour in look.colours(rng, int(rng.integers(1, look.most))):
-            turns = directions[int(rng.integers(len(directions)))]
+            turns = pick(rng, directions)
             sprite = np.rot90(np.where(arrow == 1, np.int8(mark), np.where(arrow == 0, np.int8(colour), arrow)), turns)
             spot = space.place(rng, *sprite.shape)
             if spot is None:
@@ -86,8 +86,8 @@ def bars(rng: Rng) -> PairSampler:
     what, quarters = int(rng.integers(7)), int(rng.integers(4))
     inks = palette.take(3)
     apart = int(rng.integers(2))
-    one_colour = bool(rng.random() < 0.5) and what not in (0, 6)
-    ascending = bool(rng.integers(2))
+    one_colour = chance(rng, 0.5) and what not in (0, 6)
+    ascending = chance(rng, 0.5)
     look = replace(draw_look(rng, palette, plain=True), same_in_pair=one_colour, noise=None, striped=None)
     look = replace(look, palette=palette.rest(1 if one_colour else 5))
 
@@ -96,7 +96,7 @@ def bars(rng: Rng) -> PairSampler:
         count = int(rng.integers(2, max(3, min(8, round(3 + 6 * size))) + 1))
         lengths = rng.integers(1, height + 1, count)
         colours = np.array(look.colours(rng, count), np.int8)
-        ground_colour = look.grounds[int(rng.integers(len(look.grounds)))]
+        ground_colour = pick(rng, look.grounds)
 
         def picture(lengths: np.ndarray, colours: np.ndarray) -> np.ndarray:
             filled = np.arange(height)[::-1, None] < lengths
@@ -135,7 +135,7 @@ def overlaid(rng: Rng) -> PairSampler:
     """Two rectangles, one partly on the other: which is above is told, or changed, or what they share is shown."""
     palette = Palette(rng)
     what, ink = int(rng.integers(6)), palette.one()
-    hollow = bool(rng.random() < 0.3)
+    hollow = chance(rng, 0.3)
     look = replace(draw_look(rng, palette, plain=True), palette=palette.rest(6), striped=None)
 
     def sample(rng: Rng, size: float) -> Pair | None:

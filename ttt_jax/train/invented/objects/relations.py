@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ttt_jax.train.invented.draws import pick
+from ttt_jax.train.invented.draws import chance, pick
 from ttt_jax.train.invented.masks import ORTHOGONAL
 from ttt_jax.train.invented.objects import shapes
 from ttt_jax.train.invented.objects.looks import Palette, draw_look, empty_ground, extent, lay_out
@@ -69,7 +69,7 @@ def attract(rng: Rng) -> PairSampler:
     """Small things in line with a large one move to it, or away to the border, or are joined to it by a line."""
     palette = Palette(rng)
     anchor = palette.one()
-    repel, line = bool(rng.random() < 0.25), bool(rng.random() < 0.35)
+    repel, line = chance(rng, 0.25), chance(rng, 0.35)
     ink = palette.one() if rng.random() < 0.5 else None
     mixed = palette.one() if rng.random() < 0.4 else None  # things of this colour stay
     look = replace(draw_look(rng, palette, plain=True), noise=None)
@@ -84,7 +84,7 @@ def attract(rng: Rng) -> PairSampler:
         used_rows, used_columns = set(), set()
         for colour in look.colours(rng, int(rng.integers(1, look.most))):
             dot = shapes.rectangle(1, 1)
-            in_row = bool(rng.integers(2))
+            in_row = chance(rng, 0.5)
             at = int(rng.integers(top, top + h)) if in_row else int(rng.integers(left, left + w))
             along = int(rng.integers(width if in_row else height))
             start, length = (left, w) if in_row else (top, h)
@@ -128,7 +128,7 @@ def connect(rng: Rng) -> PairSampler:
     """Cells of one colour in line with each other are joined, through the ground only or over everything."""
     palette = Palette(rng)
     ink = palette.one() if rng.random() < 0.5 else None
-    rows, columns = ((True, True), (True, False), (False, True))[int(rng.integers(3))]
+    rows, columns = pick(rng, ((True, True), (True, False), (False, True)))
     wanted = palette.one() if rng.random() < 0.3 else None
     blocks = 1 if rng.random() < 0.7 else 2
     look = replace(draw_look(rng, palette, plain=True), noise=None)
@@ -140,11 +140,11 @@ def connect(rng: Rng) -> PairSampler:
         palette_now = [*look.palette, *([wanted] * 2 if wanted is not None else [])]
         lines_across: list[tuple[int, int, int, int]] = []
         for _ in range(int(rng.integers(1, 5))):
-            colour = palette_now[int(rng.integers(len(palette_now)))]
+            colour = pick(rng, palette_now)
             first = space.place(rng, blocks, blocks)
             if first is None:
                 break
-            in_row = rows and (not columns or bool(rng.integers(2)))
+            in_row = rows and (not columns or chance(rng, 0.5))
             free = space.free(blocks, blocks)
             along = np.flatnonzero(free[first[0]] if in_row else free[:, first[1]])
             things.append(Thing(*first, solid(shapes.rectangle(blocks, blocks), colour)))
@@ -179,7 +179,7 @@ def box_groups(rng: Rng) -> PairSampler:
     selector = draw_selector(rng, palette, lambda s: not s.single)
     ink = palette.one()
     outside, which = int(rng.integers(2)), int(rng.integers(3))
-    gone = bool(rng.random() < 0.2)
+    gone = chance(rng, 0.2)
     look = selector.look(rng, palette)
 
     def sample(rng: Rng, size: float) -> Pair | None:
@@ -210,7 +210,7 @@ def other_side(rng: Rng) -> PairSampler:
     palette = Palette(rng)
     line = palette.one()
     ink = palette.one() if rng.random() < 0.3 else None
-    mirrored, moves, turn = bool(rng.random() < 0.65), bool(rng.random() < 0.25), int(rng.integers(8))
+    mirrored, moves, turn = chance(rng, 0.65), chance(rng, 0.25), int(rng.integers(8))
     look = draw_look(rng, palette)
     look = replace(look, noise=None, striped=None)
 
@@ -238,9 +238,9 @@ def other_side(rng: Rng) -> PairSampler:
 def exchange(rng: Rng) -> PairSampler:
     """Two things exchange colours or places; or up to four pass theirs on, from top to bottom or left to right."""
     palette = Palette(rng)
-    by_place = bool(rng.random() < 0.35)
-    cycle = bool(rng.random() < 0.3)
-    column = bool(rng.integers(2))
+    by_place = chance(rng, 0.35)
+    cycle = chance(rng, 0.3)
+    column = chance(rng, 0.5)
     look = replace(draw_look(rng, palette, plain=True), palette=palette.rest(8), same_in_pair=False)
     look = replace(look, most=4 if cycle else 2)
 

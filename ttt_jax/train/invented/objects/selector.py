@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ttt_jax.train.invented.draws import pick
 from ttt_jax.train.invented.objects.looks import Look, Palette, bound_of, draw_look, extent, lay_out
 from ttt_jax.train.invented.objects.scenes import Scene
 from ttt_jax.train.invented.placing import Place, Space
@@ -79,7 +80,7 @@ class Selector:
             return scene
         key = self.spot_colour
         if key is None:
-            key = scene.things[int(rng.integers(len(scene.things)))].colour
+            key = pick(rng, scene.things).colour
         if spot is None:
             scene.ground[0] = key
         else:

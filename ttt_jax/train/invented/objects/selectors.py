@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from ttt_jax.train.invented.draws import weighted
+from ttt_jax.train.invented.draws import chance, pick, weighted
 from ttt_jax.train.invented.objects import shapes
 from ttt_jax.train.invented.objects.looks import Look, Palette
-from ttt_jax.train.invented.objects.scenes import CLEAR, Scene, Thing
+from ttt_jax.train.invented.objects.scenes import CLEAR, Scene, Thing, solid
 from ttt_jax.train.invented.objects.selector import Selector, Sprites, plain_cast
 from ttt_jax.train.invented.placing import Place
 from ttt_jax.train.invented.rule import Rng
@@ -66,7 +66,7 @@ def extreme(measure: Measure, sign: int, rank: int = 0, cast=plain_cast) -> Sele
 
 
 def _by_size(rng: Rng, palette: Palette) -> Selector:
-    measure = MEASURES[int(rng.integers(len(MEASURES)))]
+    measure = pick(rng, MEASURES)
     rank = int(rng.random() < 0.15)
     return extreme(measure, 1 if rng.random() < 0.6 else -1, rank, holed_cast if measure is _holes else plain_cast)
 
@@ -135,14 +135,14 @@ def traited_cast(yes: list[shapes.Maker], no: list[shapes.Maker], single: bool):
         chosen = 1 if single else int(rng.integers(1, count))
         order = rng.permutation(count)
         makers = [yes if i < chosen else no for i in order]
-        return look.sprites(rng, [m[int(rng.integers(len(m)))](rng, bound) for m in makers])
+        return look.sprites(rng, [pick(rng, m)(rng, bound) for m in makers])
 
     return cast
 
 
 def _by_trait(rng: Rng, palette: Palette) -> Selector:
-    trait, yes, no = _TRAITS[int(rng.integers(len(_TRAITS)))]
-    single = bool(rng.random() < 0.4)
+    trait, yes, no = pick(rng, _TRAITS)
+    single = chance(rng, 0.4)
     cast = traited_cast(yes, no, single)
     if rng.random() < 0.35:
         return Selector(lambda scene: [not trait(t) for t in scene.things], cast)
@@ -173,7 +173,7 @@ def _twins(rng: Rng, look: Look, bound: int, count: int, odd: bool, turned: bool
 
 def _by_twin(rng: Rng, palette: Palette) -> Selector:
     """The one whose shape no other has; or those whose shape is the commonest."""
-    odd, turned = bool(rng.random() < 0.6), bool(rng.random() < 0.4)
+    odd, turned = chance(rng, 0.6), chance(rng, 0.4)
     same = shapes.same_up_to_symmetry if turned else np.array_equal
 
     def judge(scene: Scene) -> list[bool] | None:
@@ -198,14 +198,14 @@ def _by_colour(rng: Rng, palette: Palette) -> Selector:
         chosen = int(rng.integers(1, count))
         masks = [look.mask(rng, bound) for _ in range(count)]
         colours = [wanted] * chosen + look.colours(rng, count - chosen)
-        return [np.where(masks[i], np.int8(colours[i]), np.int8(CLEAR)) for i in rng.permutation(count)]
+        return [solid(masks[i], colours[i]) for i in rng.permutation(count)]
 
     return Selector(lambda scene: [t.colour == wanted for t in scene.things], cast, plain=True)
 
 
 def _by_colour_count(rng: Rng, palette: Palette) -> Selector:
     """The one in a colour of its own; those of the commonest colour; or all that are not."""
-    odd, flipped = bool(rng.random() < 0.5), bool(rng.random() < 0.3)
+    odd, flipped = chance(rng, 0.5), chance(rng, 0.3)
 
     def cast(rng: Rng, look: Look, bound: int, count: int) -> Sprites:
         count = max(3, count)
@@ -213,7 +213,7 @@ def _by_colour_count(rng: Rng, palette: Palette) -> Selector:
         many = count - 1 if odd else int(rng.integers(count // 2 + 1, count))
         colours = [palette[0]] * many + [palette[1 + i % (len(palette) - 1)] for i in range(count - many)]
         masks = [look.mask(rng, bound) for _ in range(count)]
-        return [np.where(masks[i], np.int8(colours[i]), np.int8(CLEAR)) for i in rng.permutation(count)]
+        return [solid(masks[i], colours[i]) for i in rng.permutation(count)]
 
     def judge(scene: Scene) -> list[bool] | None:
         colours = [t.colour for t in scene.things]
@@ -232,7 +232,7 @@ def _by_colour_count(rng: Rng, palette: Palette) -> Selector:
 def _by_mark(rng: Rng, palette: Palette) -> Selector:
     """Things on which one cell has a certain colour."""
     mark = palette.one()
-    single = bool(rng.random() < 0.5)
+    single = chance(rng, 0.5)
 
     def cast(rng: Rng, look: Look, bound: int, count: int) -> Sprites:
         sprites = plain_cast(rng, look, bound, count)
@@ -252,7 +252,7 @@ def _by_key(rng: Rng, palette: Palette) -> Selector:
         return [t.colour == scene.key for t in scene.things]
 
     corner = (int(rng.integers(2)), int(rng.integers(2)))
-    return Selector(judge, plain=True, colours=3, key=("cell", "line")[int(rng.integers(2))], corner=corner)
+    return Selector(judge, plain=True, colours=3, key=pick(rng, ("cell", "line")), corner=corner)
 
 
 # --------------------------------------------------------------- by place
@@ -260,7 +260,7 @@ def _by_key(rng: Rng, palette: Palette) -> Selector:
 
 def _by_border(rng: Rng, palette: Palette) -> Selector:
     """Things that touch the border of the grid, or those that do not."""
-    at_border = bool(rng.random() < 0.6)
+    at_border = chance(rng, 0.6)
 
     def judge(scene: Scene) -> list[bool]:
         height, width = scene.ground.shape
@@ -278,7 +278,7 @@ def _by_border(rng: Rng, palette: Palette) -> Selector:
 
 def _by_spot(rng: Rng, palette: Palette) -> Selector:
     """The thing nearest to a lone cell of a certain colour, or those in its row or column."""
-    nearest = bool(rng.random() < 0.5)
+    nearest = chance(rng, 0.5)
     sign = 1 if rng.random() < 0.7 else -1
 
     def distance(thing: Thing, spot: tuple[int, int]) -> int:
@@ -300,11 +300,11 @@ def _by_spot(rng: Rng, palette: Palette) -> Selector:
 
 def _extreme_among(rng: Rng, palette: Palette) -> Selector:
     """The largest or smallest, or outermost, of those that another selector chooses."""
-    base = (_by_trait, _by_colour, _by_colour_count, _by_mark, _by_border)[int(rng.integers(5))](rng, palette)
+    base = pick(rng, (_by_trait, _by_colour, _by_colour_count, _by_mark, _by_border))(rng, palette)
     if base.single:
         return base
     measures = MEASURES[:4] + PLACES
-    measure, sign = measures[int(rng.integers(len(measures)))], 1 - 2 * int(rng.integers(2))
+    measure, sign = pick(rng, measures), 1 - 2 * int(rng.integers(2))
 
     def judge(scene: Scene) -> list[bool] | None:
         among = base.chosen(scene)

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from ttt_jax.train.invented import masks
+from ttt_jax.train.invented.draws import chance, pick
 from ttt_jax.train.invented.rule import Rng
 
 
@@ -89,7 +90,7 @@ Maker = Callable[[Rng, int], np.ndarray]
 def any_blob(rng: Rng, bound: int) -> np.ndarray:
     """A blob of random extent; through corners in one of four."""
     height, width = rng.integers(min(2, bound), bound + 1, 2).tolist()
-    return blob(rng, height, width, diagonal=bool(rng.random() < 0.25))
+    return blob(rng, height, width, diagonal=chance(rng, 0.25))
 
 
 def any_rectangle(rng: Rng, bound: int) -> np.ndarray:
@@ -114,7 +115,7 @@ def any_line(rng: Rng, bound: int) -> np.ndarray:
 def any_symmetric(rng: Rng, bound: int) -> np.ndarray:
     """A shape with a mirror axis; at least 3 cells long on one side so that the axis shows."""
     height, width = rng.integers(min(3, bound), bound + 1, 2).tolist()
-    return symmetric_blob(rng, height, width, ("lr", "ud", "both")[int(rng.integers(3))])
+    return symmetric_blob(rng, height, width, pick(rng, ("lr", "ud", "both")))
 
 
 def any_holed(rng: Rng, bound: int) -> np.ndarray:

@@ -60,15 +60,12 @@ def stamped(rng: Rng) -> PairSampler:
         question, answer = np.zeros(shape, np.int8), np.zeros(shape, np.int8)
         for top, left in corners:
             k = int(rng.integers(number))
-            row, column = top, left
-            if not (row < shape[0] and column < shape[1]):
-                return None
-            question[row, column] = used[k]
+            question[top, left] = used[k]
             canvas = np.zeros((shape[0] + 2 * reach, shape[1] + 2 * reach), np.int8)
-            canvas[row : row + n, column : column + n] = stencils[k]
+            canvas[top : top + n, left : left + n] = stencils[k]
             answer = np.maximum(answer, canvas[reach : reach + shape[0], reach : reach + shape[1]])
             if keeps:
-                answer[row, column] = used[k]
+                answer[top, left] = used[k]
         if idle and bystander:
             free = (answer == 0) & (question == 0) & (rng.random(shape) < 0.05)
             question[free] = answer[free] = bystander[0]
