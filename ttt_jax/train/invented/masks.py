@@ -162,12 +162,12 @@ def blob(rng: Rng, height: int, width: int, cells: int, diagonal: bool = False) 
 
 
 def spanning_blob(rng: Rng, height: int, width: int, fill: float = 0.6) -> np.ndarray:
-    """A connected shape that touches all four edges of its height x width, unlike `blob`; about the share `fill`."""
+    """A connected shape of about the share `fill`, bool[height, width]: unlike `blob` it goes for all four edges."""
     mask = np.zeros((height, width), bool)
     row, column = int(rng.integers(height)), int(rng.integers(width))
     mask[row, column] = True
     wanted = max(1, round(fill * height * width))
-    # A drunkard's walk; it stops early on large masks, which leaves them looser.
+    # A drunkard's walk; on large masks it can end before it has met all edges.
     for step in rng.integers(4, size=6 * height * width).tolist():
         if step == 0:
             row = max(0, row - 1)
