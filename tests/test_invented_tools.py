@@ -9,6 +9,7 @@ from ttt_jax.train.invented.masks import blob, components, dilated, enclosed, la
 from ttt_jax.train.invented.objects import shapes
 from ttt_jax.train.invented.placing import Space, boxes, places, scatter
 from ttt_jax.train.invented.rule import Pair, PairSampler, Rng, legal
+from ttt_jax.train.invented.stencils import draw_stencil, stamp
 from ttt_jax.train.invented.trials import redrawn, shows
 
 MAKERS = [
@@ -135,6 +136,20 @@ def test_boxes_cells_and_corners_keep_their_distance():
                 around = taken[max(0, top - gap) : top + height + gap, max(0, left - gap) : left + width + gap]
                 assert not around.any()
                 taken[top : top + height, left : left + width] = 1
+
+
+def test_a_stencil_is_stamped_where_it_lies_in_the_grid_and_leaves_its_gaps_alone():
+    rng = np.random.default_rng(11)
+    for _ in range(60):
+        reach, (row, column) = int(rng.integers(1, 4)), rng.integers(6, size=2).tolist()
+        stencil = draw_stencil(rng, reach, [1, 2][: int(rng.integers(1, 3))])
+        assert stencil.shape == (2 * reach + 1,) * 2 and stencil.any() and stencil[reach, reach] == 0
+        grid = rng.integers(5, 8, (6, 6)).astype(np.int8)
+        wide = np.pad(grid, reach)
+        window = np.s_[row : row + 2 * reach + 1, column : column + 2 * reach + 1]
+        wide[window] = np.where(stencil > 0, stencil, wide[window])
+        stamp(grid, stencil, row, column)
+        assert np.array_equal(grid, wide[reach:-reach, reach:-reach])
 
 
 def test_weighted_options_come_in_their_shares():

@@ -9,59 +9,22 @@ from ttt_jax.train.invented.movement.ground import blank
 from ttt_jax.train.invented.movement.guises import guised
 from ttt_jax.train.invented.placing import scatter
 from ttt_jax.train.invented.rule import Family, Pair, PairSampler, Rng
+from ttt_jax.train.invented.stencils import draw_stencil, stamp
 
-
-def _kernel(rng: Rng, inks: list[int]) -> np.ndarray:
-    """A small figure around a centre, int8[side, side] with odd side, its centre 0; mostly symmetric."""
-    radius = pick(rng, (1, 1, 1, 2, 2, 3))
-    n = 2 * radius + 1
-    ys, xs = np.abs(np.arange(n) - radius)[:, None], np.abs(np.arange(n) - radius)[None]
-    far, steps = np.maximum(ys, xs), ys + xs
-    kernel = np.zeros((n, n), np.int8)
-    form = pick(rng, ("plus", "cross", "ring", "diamond", "star", "free", "free", "one-sided"))
-    if form == "plus":
-        kernel[(ys == 0) | (xs == 0)] = inks[0]
-    elif form == "cross":
-        kernel[np.broadcast_to(ys == xs, kernel.shape)] = inks[0]
-    elif form == "ring":
-        kernel[far == radius] = inks[0]
-    elif form == "diamond":
-        kernel[steps == radius] = inks[0]
-    elif form == "star":
-        kernel[(ys == 0) | (xs == 0) | (ys == xs)] = inks[0]
-    elif form == "free":
-        kernel[(rng.random(kernel.shape) < 0.45)] = inks[0]
-        if rng.random() < 0.6:
-            kernel = np.maximum(kernel, kernel[:, ::-1])
-    else:
-        kernel[rng.random(kernel.shape) < 0.4] = inks[0]
-        kernel[: radius + 1] = 0
-    if rng.random() < 0.4:
-        kernel[(far == radius) & (kernel > 0)] = inks[1]
-    elif rng.random() < 0.25:
-        kernel[(ys == xs) & (kernel > 0)] = inks[1]
-    kernel[radius, radius] = 0
-    if not kernel.any():
-        kernel[0, radius] = inks[0]
-    return kernel
-
-
-def _stamp(grid: np.ndarray, kernel: np.ndarray, r: int, c: int) -> None:
-    """Draws the figure's coloured cells around (r, c), as far as they lie in the grid."""
-    radius = len(kernel) // 2
-    top, left = r - radius, c - radius
-    a, b = max(0, -top), max(0, -left)
-    view = grid[max(0, top) : top + len(kernel), max(0, left) : left + len(kernel)]
-    part = kernel[a : a + view.shape[0], b : b + view.shape[1]]
-    view[part > 0] = part[part > 0]
+_REACHES = (1, 1, 1, 2, 2, 3)
 
 
 def stamps(rng: Rng) -> PairSampler:
     """Every marker gets the figure of its colour; the marker stays, vanishes or takes part."""
     kinds = int(rng.integers(1, 4))
     *markers, first, second, idle = draw_colours(rng, kinds + 3)
-    kernels = [
-        _kernel(rng, [markers[k] if rng.random() < 0.25 else pick(rng, (first, second)), second]) for k in range(kinds)
+    stencils = [
+        draw_stencil(
+            rng,
+            pick(rng, _REACHES),
+            [marker if rng.random() < 0.25 else pick(rng, (first, second)), second][: pick(rng, (1, 2))],
+        )
+        for marker in markers
     ]
     stays = rng.random() < 0.7
     distract = rng.random() < 0.3
@@ -70,17 +33,17 @@ def stamps(rng: Rng) -> PairSampler:
 
     def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, size, 5)
-        radius = max(len(k) for k in kernels) // 2
+        radius = max(len(k) for k in stencils) // 2
         cells = scatter(rng, grid.shape, amount(rng, size, 1, 6), radius if crowded else 2 * radius, 0)
         if not cells:
             return None
         colours = [pick(rng, markers) for _ in cells]
         out = grid.copy()
-        for marker, kernel in zip(markers, kernels, strict=True):
+        for marker, stencil in zip(markers, stencils, strict=True):
             for (r, c), colour in zip(cells, colours, strict=True):
                 grid[r, c] = colour
                 if colour == marker:
-                    _stamp(out, kernel, r, c)
+                    stamp(out, stencil, r, c)
         for cell, colour in zip(cells, colours, strict=True):
             out[cell] = colour if stays else 0 if gone else out[cell]
         if distract:
@@ -95,39 +58,39 @@ def stamps(rng: Rng) -> PairSampler:
 def shown_figure(rng: Rng) -> PairSampler:
     """One marker in the input has a figure around it: all others get the same one, in its colours or in their own."""
     centre, *inks = draw_colours(rng, 6)
-    takes = pick(rng, ("same", "same", "own", "reflected", "moved"))
+    takes = pick(rng, ("same", "same", "own", "reflected", "first ink"))
     erased = rng.random() < 0.2
     large = rng.random() < 0.3
 
     def sample(rng: Rng, size: float) -> Pair | None:
         grid = blank(rng, max(size, 0.15), 7)
         tints = [inks[k] for k in rng.permutation(5)[:2]]
-        kernel = _kernel(rng, tints)
-        radius = len(kernel) // 2
+        stencil = draw_stencil(rng, pick(rng, _REACHES), tints[: pick(rng, (1, 2))])
+        radius = len(stencil) // 2
         if radius > 1 and not large:
             return None
         cells = scatter(rng, grid.shape, amount(rng, size, 2, 5), 2 * radius, radius)
         if len(cells) < 2:
             return None
-        _stamp(grid, kernel, *cells[0])
+        stamp(grid, stencil, *cells[0])
         grid[cells[0]] = centre
         out = grid.copy()
         marks = [c for c in range(1, 10) if c not in tints and c != centre]
         for r, c in cells[1:]:
             mark = pick(rng, marks) if takes == "own" else centre
             grid[r, c] = mark
-            figure = kernel
+            figure = stencil
             if takes == "own":
-                figure = np.where(kernel > 0, np.int8(mark), kernel)
+                figure = np.where(stencil > 0, np.int8(mark), stencil)
             elif takes == "reflected":
-                figure = kernel[:, ::-1]
-            elif takes == "moved":
-                figure = np.where(kernel > 0, tints[0], 0).astype(np.int8)
-            _stamp(out, figure, r, c)
+                figure = stencil[:, ::-1]
+            elif takes == "first ink":
+                figure = np.where(stencil > 0, tints[0], 0).astype(np.int8)
+            stamp(out, figure, r, c)
             out[r, c] = mark
         if erased:
             out[cells[0]] = 0
-            _stamp(out, np.where(kernel > 0, np.int8(10), np.int8(0)), *cells[0])
+            stamp(out, np.where(stencil > 0, np.int8(10), np.int8(0)), *cells[0])
             out[out == 10] = 0
         return grid, out
 

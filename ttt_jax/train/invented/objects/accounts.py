@@ -140,7 +140,7 @@ def count_chosen(rng: Rng) -> PairSampler:
         if drawn is None:
             return None
         scene, chosen = drawn
-        counted = [t for t, c in zip(scene.things, chosen, strict=True) if c or everything]
+        counted = scene.things if everything else scene.those(chosen)
         mask = tally(len(counted), most)
         inks = {t.colour for t in counted}
         if mask is None or (own and len(inks) > 1):

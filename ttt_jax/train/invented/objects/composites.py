@@ -159,7 +159,7 @@ def tallied(rng: Rng) -> PairSampler:
         question = scene.painted()
         if question is None:
             return None
-        counted = [t for t, c in zip(scene.things, chosen, strict=True) if c or everything]
+        counted = scene.things if everything else scene.those(chosen)
         inks = {t.colour for t in counted}
         strip = np.full((1, question.shape[1]), scene.ground_colour, np.int8)
         step = 1 + spread

@@ -59,7 +59,7 @@ def crop_to_chosen(rng: Rng) -> PairSampler:
         if drawn is None:
             return None
         scene, chosen = drawn
-        things = [t for t, c in zip(scene.things, chosen, strict=True) if c]
+        things = scene.those(chosen)
         shown = scene.painted(things if only else None)
         if shown is None:
             return None

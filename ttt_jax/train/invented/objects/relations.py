@@ -35,11 +35,10 @@ def slide(rng: Rng) -> PairSampler:
         scene, chosen = drawn
         height, width = scene.ground.shape
         taken = np.zeros((height, width), bool)
-        for thing, moves in zip(scene.things, chosen, strict=True):
-            if not moves:
-                taken[thing.row : thing.row + thing.height, thing.column : thing.column + thing.width] |= thing.mask
-        after = [t for t, c in zip(scene.things, chosen, strict=True) if not c]
-        moving = [t for t, c in zip(scene.things, chosen, strict=True) if c]
+        after = scene.those([not c for c in chosen])
+        for thing in after:
+            taken[thing.row : thing.row + thing.height, thing.column : thing.column + thing.width] |= thing.mask
+        moving = scene.those(chosen)
         # The foremost first, so that each finds the ones ahead of it at rest.
         moving.sort(
             key=lambda t: (
@@ -189,7 +188,7 @@ def box_groups(rng: Rng) -> PairSampler:
         scene, chosen = drawn
         if sum(chosen) < 2:
             return None
-        things = [t for t, c in zip(scene.things, chosen, strict=True) if c]
+        things = scene.those(chosen)
         top, left = min(t.row for t in things) - outside, min(t.column for t in things) - outside
         height = max(t.row + t.height for t in things) + outside - top
         width = max(t.column + t.width for t in things) + outside - left
@@ -199,7 +198,7 @@ def box_groups(rng: Rng) -> PairSampler:
         elif which == 2:
             mask[1:-1] = mask[:, 1:-1] = False
         box = Thing(top, left, solid(mask, ink), extra=True)
-        shown = [t for t, c in zip(scene.things, chosen, strict=True) if not (gone and c)]
+        shown = scene.those([not (gone and c) for c in chosen])
         return pair_of(scene, scene.painted([*shown, box]))
 
     return sample

@@ -112,6 +112,10 @@ class Scene:
     key: int | None = None
     key_spot: tuple[int, int] | None = None
 
+    def those(self, labels: Sequence[bool]) -> list[Thing]:
+        """The things whose label is true."""
+        return [thing for thing, label in zip(self.things, labels, strict=True) if label]
+
     def painted(self, things: Sequence[Thing] | None = None) -> np.ndarray | None:
         """The grid, with these things instead of its own; None where things would overlap or leave the grid,
         or where extras of different colours would overlap (which one lies on top would be arbitrary)."""

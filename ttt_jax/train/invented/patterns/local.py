@@ -11,28 +11,7 @@ from ttt_jax.train.invented.patterns.guises import guised, one_of
 from ttt_jax.train.invented.patterns.whole_grids import draw_scene
 from ttt_jax.train.invented.placing import places
 from ttt_jax.train.invented.rule import Family, Grid, Pair, PairSampler, Rng
-
-
-def _stencil(rng: Rng, reach: int, shades: list[int]) -> Grid:
-    """Colours around a middle cell: symmetric, a single direction, a ring, or anything."""
-    n = 2 * reach + 1
-    rows, columns = np.abs(np.indices((n, n)) - reach)
-    kind = pick(rng, ["plus", "cross", "ring", "arrow", "any", "any", "corners"])
-    mask = {
-        "plus": (rows == 0) | (columns == 0),
-        "cross": rows == columns,
-        "ring": np.maximum(rows, columns) == reach,
-        "corners": (rows == reach) & (columns == reach),
-    }.get(kind)
-    if mask is None:
-        mask = rng.random((n, n)) < (0.25 if kind == "arrow" else 0.5)
-    stencil = np.where(mask, shades[0], 0).astype(np.int8)
-    if len(shades) > 1:
-        stencil = np.where((stencil != 0) & ((rows + columns) % 2 == 0), shades[1], stencil).astype(np.int8)
-    stencil[reach, reach] = 0
-    if not stencil.any():
-        stencil[0, reach] = shades[0]
-    return stencil
+from ttt_jax.train.invented.stencils import draw_stencil, stamp
 
 
 def stamped(rng: Rng) -> PairSampler:
@@ -46,7 +25,7 @@ def stamped(rng: Rng) -> PairSampler:
     stencils = []
     for marker in used:
         shades = [marker] if own_shade else draw_colours(rng, pick(rng, [1, 1, 2]), used)
-        stencils.append(_stencil(rng, reach, shades))
+        stencils.append(draw_stencil(rng, reach, shades))
     bystander = draw_colours(rng, 1, [*used, *(int(c) for s in stencils for c in np.unique(s))])
 
     def sample(rng: Rng, size: float) -> Pair | None:
@@ -61,9 +40,7 @@ def stamped(rng: Rng) -> PairSampler:
         for top, left in corners:
             k = int(rng.integers(number))
             question[top, left] = used[k]
-            canvas = np.zeros((shape[0] + 2 * reach, shape[1] + 2 * reach), np.int8)
-            canvas[top : top + n, left : left + n] = stencils[k]
-            answer = np.maximum(answer, canvas[reach : reach + shape[0], reach : reach + shape[1]])
+            stamp(answer, stencils[k], top, left)
             if keeps:
                 answer[top, left] = used[k]
         if idle and bystander:
