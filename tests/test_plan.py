@@ -43,7 +43,7 @@ def test_every_task_has_one_place_to_adapt_and_one_to_decode_and_fits_both():
     assert sorted(job.id for pool in PLAN.pools for job in pool.jobs) == [task.id for task in TASKS]
     assert sorted(id_ for group in PLAN.groups for id_ in group.ids) == [task.id for task in TASKS]
     for pool in PLAN.pools:
-        assert pool.slots == min(3, len(pool.jobs)) and pool.length in CONFIG.lengths
+        assert pool.slots == 3 and pool.length in CONFIG.lengths
         assert all(job.examples.max_length <= pool.length for job in pool.jobs)
     for group in PLAN.groups:
         assert max(planned.prompt_length for planned in group.tasks) <= group.prompt_length in CONFIG.lengths
@@ -51,6 +51,16 @@ def test_every_task_has_one_place_to_adapt_and_one_to_decode_and_fits_both():
     for of in (PLAN.pools, PLAN.groups):
         lengths = [getattr(x, "length", None) or x.prompt_length for x in of]
         assert lengths == sorted(lengths)
+
+
+def test_automatic_slots_are_no_more_than_there_are_jobs_for_them():
+    plan = make_plan(TASKS, ARC, CONFIG, lambda _: 3, lambda _: 4, shards=2)
+    fixed = make_plan(TASKS, ARC, CONFIG, shards=2)
+    of = [[(pool.length, [job.id for job in pool.jobs]) for pool in each.pools] for each in (plan, fixed)]
+    assert of[0] == of[1]
+    assert {pool.slots for pool in fixed.pools} == {6} and any(pool.slots < 6 for pool in plan.pools)
+    for pool in plan.pools:
+        assert pool.slots == min(6, 2 * -(-len(pool.jobs) // 2))
 
 
 def test_the_plan_does_not_depend_on_the_order_of_the_tasks():

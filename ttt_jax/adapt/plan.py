@@ -171,9 +171,10 @@ def make_plan(
     slots = adapt_slots or (lambda _: int(config.adapt.slots))
     parts = _cut([(length, 1, job) for length, job in by_length], lambda n: shards * slots(n), config.lengths)
     early = config.adapt.stop_loss is not None or config.adapt.stop_demo
-    # Slots that no job would ever enter are left out: they would be computed all the same.
+    # Slots that no job would ever enter are computed all the same. Where their number is the run's choice they are left
+    # out; where it is the user's, a task has the same shapes, and so the same bits, in whatever company.
     pools = tuple(
-        Pool(length, min(size, shards * -(-len(items) // shards)), tuple(items))
+        Pool(length, min(size, shards * -(-len(items) // shards)) if adapt_slots else size, tuple(items))
         for length, size, items in _merge(parts, early)
     )
 
