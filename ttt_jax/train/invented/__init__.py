@@ -1,4 +1,7 @@
-"""Rules invented from general principles, each drawn with its parameters: scenes of objects, patterns, movement."""
+"""Rules invented from general principles, each drawn with its parameters: scenes of objects, patterns, movement.
+
+How to add a family: docs/invented_rules.md.
+"""
 
 from __future__ import annotations
 
