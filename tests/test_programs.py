@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ttt_jax import dry_run as dry
-from ttt_jax.compilation import compile_one, size_of
+from ttt_jax.compilation import Needs, compile_one, size_of
 from ttt_jax.dry_run import DOES_NOT_FIT, dry_run
 from ttt_jax.pipeline import Solver
-from ttt_jax.programs import Programs, misfits
+from ttt_jax.programs import CACHES, Programs, misfits
 from ttt_jax.run import load, planned
 from ttt_jax.runtime.compile_log import CompileLog
 from ttt_jax.runtime.memory import most_slots
@@ -67,6 +67,23 @@ def test_auto_takes_the_most_slots_that_the_memory_holds(config, made):
         assert (size_of(made.adapt(slots, 128)) <= limit) and (slots == 3 or size_of(made.adapt(3, 128)) > limit)
     with pytest.raises(ValueError, match=r"adapt.slots: not even one fits at 128 tokens"):
         planned(auto, tasks, 1000)
+
+
+def test_no_decoding_is_compiled_whose_caches_alone_are_too_large(config, made, monkeypatch):
+    auto = Programs(made.adapter, made.domain, with_options(config, decode__slots="auto"))
+    held = {n: max(sum(p.parts.values()) for p in auto.answer(n, 128, "adapted", 2)) for n in (1, 2, 3, 8)}
+    limit = int(held[3] / CACHES) + 1  # three fit with their caches, and hardly anything is left
+    tried = []
+
+    def compile_none(programs):
+        tried.extend({p.slots for p in programs if p.stage == "decode"})
+        return [Needs(p, held[1] // 20, 0.0, 0.0) for p in programs]
+
+    monkeypatch.setattr(auto, "compile", compile_none)
+    _, decode_slots = auto.slots_for(8, 8, limit, ((), (128,)))
+    assert decode_slots is not None and decode_slots(128) == 3 and set(tried) == {3}
+    _, decode_slots = auto.slots_for(8, 8, 2 * held[8], ((), (128,)))
+    assert decode_slots is not None and decode_slots(128) == 8
 
 
 def test_the_parts_of_a_program_are_those_of_its_state(made):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -34,6 +35,8 @@ STEP_TOKENS = 1 << 17
 """`adapt.slots` auto: more tokens in a step fill no accelerator better."""
 DECODE_ROWS = 1 << 9
 """`decode.slots` auto: likewise, rows of a decoding step."""
+CACHES = 0.9
+"""`decode.slots` auto: share of the memory for parameters, adapters and caches."""
 
 
 class Programs:
@@ -344,12 +347,22 @@ class Programs:
                 known[option, length] = slots
             return known[option, length]
 
+        @functools.cache
+        def most_held(length: int) -> int:
+            """Of decoding: the caches, whose sizes are known, leave room for what only compiling shows."""
+            assert most_decoding
+            most = most_decoding(length)
+            few, many = (max(sum(p.parts.values()) for p in decoding(length, n)) for n in (1, most))
+            if many <= CACHES * limit:
+                return most
+            return max(1, int(1 + (CACHES * limit - few) * (most - 1) / (many - few))) if many > few else 1
+
         first = [p for n in lengths[0] for p in adapting(n, most_adapting(n))] if most_adapting else []
-        first += [p for n in lengths[1] for p in decoding(n, most_decoding(n))] if most_decoding else []
+        first += [p for n in lengths[1] for p in decoding(n, most_held(n))] if most_decoding else []
         self.compile(first)
         return (
             partial(found, "adapt.slots", most_adapting, adapting) if most_adapting else None,
-            partial(found, "decode.slots", most_decoding, decoding) if most_decoding else None,
+            partial(found, "decode.slots", most_held, decoding) if most_decoding else None,
         )
 
 
