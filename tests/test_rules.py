@@ -127,3 +127,25 @@ def test_shares_of_invented_and_crossed_rules_are_those_asked_for():
     crossed = sum(rule.program_id is not None for rule in drawn)
     assert not any(rule.invented and rule.program_id for rule in drawn)
     assert 120 <= invented <= 200 and 80 <= crossed <= 160
+
+
+@pytest.mark.parametrize("where", ["drawing the rule", "drawing a pair"])
+def test_a_family_that_raises_or_hangs_costs_a_rule_or_a_pair_and_is_counted(monkeypatch, where):
+    def hang(*_):
+        while True:
+            pass
+
+    def broken(rng):
+        if where == "drawing the rule":
+            raise ZeroDivisionError
+        return hang
+
+    monkeypatch.setattr(rules, "FAMILIES", (broken,))
+    monkeypatch.setattr(rules, "_INVENTED_TIMEOUT", 0.05)
+    failures = Counter()
+    rule = draw_rule(ReArcConfig(invented=1.0), training_ids(), np.random.default_rng(0), failures)
+    if where == "drawing the rule":
+        assert rule.invented is None and failures == {"invented rule raised ZeroDivisionError": 1}
+        assert rule.sample(Random(0), (0.0, 0.3), 5.0, failures) is not None
+    else:
+        assert rule.sample(Random(0), (0.0, 0.3), 5.0, failures) is None and failures == {"timeout": 1}

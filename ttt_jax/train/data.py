@@ -150,7 +150,7 @@ def draw_pairs(
     for attempt in range(50):
         if best and attempt >= _MAX_REDRAWS:
             break
-        rule = draw_rule(config, ids, rng)
+        rule = draw_rule(config, ids, rng, failures)
         difficulty = (0.0, bounds[int(rng.choice(len(bounds), p=probabilities))])
         target = int(rng.integers(config.min_pairs, config.max_pairs + 1))
         pairs, used, drawn = _fill_row(config, rule, difficulty, target, length, rng, failures, cut)

@@ -10,7 +10,8 @@ numpy here: worker processes import this module.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Literal
@@ -91,25 +92,45 @@ class Rule:
 
 
 def _invent(sampler: PairSampler, rng: np.random.Generator, size: float, failures: Counter[str]) -> Pair | None:
-    """A pair of an invented rule; a family that runs long or raises costs a pair, not the run."""
+    """A pair of an invented rule, or None, counted by reason."""
+    with _spared(failures):
+        pair = sampler(rng, size)
+        failures["invented input does not show its rule"] += pair is None
+        return pair
+    return None
+
+
+def _draw_invented(rng: np.random.Generator, failures: Counter[str]) -> PairSampler | None:
+    """A rule of any family; None where drawing it came to nothing, counted by reason."""
+    with _spared(failures):
+        return FAMILIES[int(rng.integers(len(FAMILIES)))](rng)
+    return None
+
+
+@contextmanager
+def _spared(failures: Counter[str]) -> Iterator[None]:
+    """What an invented rule raises, or how long it takes, costs what is drawn and not the run."""
     try:
         with cpu_limit(_INVENTED_TIMEOUT):
-            pair = sampler(rng, size)
-        reason = "invented input does not show its rule"
+            yield
     except PairTimeout:
-        pair, reason = None, "timeout"
+        failures["timeout"] += 1
     except Exception as error:
-        pair, reason = None, f"invented rule raised {type(error).__name__}"
-    if pair is None:
-        failures[reason] += 1
-    return pair
+        failures[f"invented rule raised {type(error).__name__}"] += 1
 
 
-def draw_rule(config: ReArcConfig, ids: Sequence[str], rng: np.random.Generator) -> Rule:
-    """A rule of the given generators, made up in the shares that the config asks for."""
+def draw_rule(
+    config: ReArcConfig, ids: Sequence[str], rng: np.random.Generator, failures: Counter[str] | None = None
+) -> Rule:
+    """A rule of the given generators, made up in the shares that the config asks for.
+
+    Where an invented rule cannot be drawn, the sequence shows a generator's own; `failures` counts why.
+    """
     rule = Rule(ids[int(rng.integers(len(ids)))])
     if rng.random() < config.invented:
-        rule = replace(rule, invented=FAMILIES[int(rng.integers(len(FAMILIES)))](rng))
+        # A stream of its own: what comes after does not depend on how far the family came.
+        own = np.random.default_rng(int(rng.integers(2**63)))
+        rule = replace(rule, invented=_draw_invented(own, Counter() if failures is None else failures))
     elif rng.random() < config.crossed:
         program = ids[int(rng.integers(len(ids)))]
         rule = replace(rule, program_id=program, program_reads=("input", "output")[int(rng.integers(2))])
