@@ -6,6 +6,7 @@ import importlib.util
 import json
 import random
 import re
+import shutil
 from dataclasses import replace
 
 import fsspec
@@ -19,6 +20,7 @@ from ttt_jax.adapt.shared import SharedStream
 from ttt_jax.config import AdaptConfig, DecodeConfig, ExamplesConfig, LoraConfig, RunConfig, SelectConfig, TasksConfig
 from ttt_jax.config_loader import from_yaml
 from ttt_jax.run import run
+from ttt_jax.tasks import remote
 from ttt_jax.tasks.bbh import BbhDomain
 from ttt_jax.tasks.bbh_scores import explained, majority_label, measure
 from ttt_jax.tasks.bbh_tasks import TASKS
@@ -175,6 +177,21 @@ def test_a_folder_behind_a_url_is_copied_once_and_read_from_the_copy(folder, tmp
     store.pipe("/empty/README.md", b"no task")
     with pytest.raises(ValueError, match="holds no task file"):
         DOMAIN.read(replace(options, path="memory://empty"))
+
+
+def test_two_processes_may_fetch_the_same_files_at_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    fs = fsspec.filesystem("memory")
+    fs.pipe("/raced/navigate.json", b"{}")
+
+    def too_late(source, target):
+        shutil.copytree(source, target)  # the other process has just put its copy there
+        raise OSError("Directory not empty")
+
+    monkeypatch.setattr(remote.os, "replace", too_late)
+    folder = remote.local("memory://raced", lambda name: name.endswith(".json"))
+    assert [file.name for file in folder.iterdir()] == ["navigate.json"]
+    assert [file.name for file in folder.parent.iterdir()] == [folder.name]
 
 
 def task_of(name: str, seed: int, truths: str) -> Task:

@@ -42,6 +42,8 @@ def local(path: str, wanted: Callable[[str], bool]) -> Path:
             fs.get_file(name, str(unfinished / PurePosixPath(name).name))
         os.replace(unfinished, folder)
     except Exception as error:  # each kind of storage has errors of its own
+        if folder.is_dir():  # another process was faster
+            return folder
         raise ValueError(f"tasks.path: {path}: cannot be read: {type(error).__name__}: {error}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
