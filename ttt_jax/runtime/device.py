@@ -20,9 +20,9 @@ _GRAPHS = "--xla_gpu_enable_command_buffer="
 def keep_cudnn_out_of_graphs() -> None:
     """Sets an XLA flag before jax starts its backend, if $XLA_FLAGS does not say otherwise.
 
-    XLA captures parts of a program as CUDA graphs when it first runs. With cuDNN's attention among them, runs that
-    compiled in one thread while the device worked for another broke off (jax 0.11.2, H200: "capturing stream has
-    unjoined work", then invalid arguments). Attention is launched seldom enough to do without.
+    XLA captures parts of a program as CUDA graphs when it first runs. Runs that compiled while the device worked broke
+    off (jax 0.11.2, H200: "capturing stream has unjoined work" in cuDNN, in others invalid arguments). That cuDNN's
+    attention in graphs was the cause is a guess; it is launched seldom enough to do without.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if _GRAPHS not in flags:
