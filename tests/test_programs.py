@@ -69,21 +69,35 @@ def test_auto_takes_the_most_slots_that_the_memory_holds(config, made):
         planned(auto, tasks, 1000)
 
 
-def test_no_decoding_is_compiled_whose_caches_alone_are_too_large(config, made, monkeypatch):
+def test_no_decoding_is_compiled_whose_caches_alone_are_too_large(config, made):
     auto = Programs(made.adapter, made.domain, with_options(config, decode__slots="auto"))
     held = {n: max(sum(p.parts.values()) for p in auto.answer(n, 128, "adapted", 2)) for n in (1, 2, 3, 8)}
-    limit = int(held[3] / CACHES) + 1  # three fit with their caches, and hardly anything is left
-    tried = []
+    for limit, slots in (
+        (int(held[3] / CACHES) + 1, 3),
+        (int(held[3] / CACHES) - 1, 2),
+        (int(held[8] / CACHES) + 1, 8),
+    ):
+        decoding = auto.most_decoding(8, limit, 2)
+        assert decoding is not None and decoding(128) == slots
+    assert made.most_decoding(8, 1, 2) is None, "not where the number is the user's"
 
-    def compile_none(programs):
-        tried.extend({p.slots for p in programs if p.stage == "decode"})
-        return [Needs(p, held[1] // 20, 0.0, 0.0) for p in programs]
 
-    monkeypatch.setattr(auto, "compile", compile_none)
-    _, decode_slots = auto.slots_for(8, 8, limit, ((), (128,)))
-    assert decode_slots is not None and decode_slots(128) == 3 and set(tried) == {3}
-    _, decode_slots = auto.slots_for(8, 8, 2 * held[8], ((), (128,)))
-    assert decode_slots is not None and decode_slots(128) == 8
+def test_slots_are_lowered_until_what_was_compiled_fits_and_nothing_is_compiled_twice(config, made, monkeypatch):
+    auto = Programs(made.adapter, made.domain, with_options(config, adapt__slots="auto", decode__slots="auto"))
+    tasks, limit, tried = load(config)[3].tasks, 1 << 40, []
+
+    def compile_nothing(programs):
+        # Compiled, a slot of adaptation takes 0.4 of the device, and one of decoding 0.6.
+        tried.append({(p.stage, p.slots) for p in programs if p.stage != "small"})
+        share = {"adapt": 0.4, "decode": 0.6, "small": 0.0}
+        return [Needs(p, int(share[p.stage] * p.slots * limit), 0.0, 0.0) for p in programs]
+
+    monkeypatch.setattr(auto, "compile", compile_nothing)
+    plan = planned(auto, tasks, limit)
+    assert {pool.slots for pool in plan.pools} == {2} and {group.slots for group in plan.groups} == {1}
+    assert tried[0] == {("adapt", 3), ("decode", 3)} and tried[-1] == {("adapt", 2), ("decode", 1)} and len(tried) == 2
+    assert planned(auto, tasks, limit, finished=[task.id for task in tasks]).pools, "and what is finished asks nothing"
+    assert tried[-1] == set()
 
 
 def test_the_parts_of_a_program_are_those_of_its_state(made):

@@ -142,6 +142,28 @@ def test_neighbours_and_further_answers_leave_a_score_unchanged(tiny_model: tupl
     np.testing.assert_allclose(list(none[0].values()), list(expected[0].values()), rtol=1e-5)
 
 
+@pytest.mark.parametrize("adapt", [True, False])
+def test_queries_that_are_scored_in_turns_have_the_scores_of_all_at_once(
+    tiny_model: tuple[Decoder, Any], adapters, monkeypatch, adapt
+):
+    # Five queries, of which the longest answers are not the first; one has none, and prompts come from either place.
+    config = DecodeConfig(views=2, slots=5, chunk=8, max_new_tokens=24)
+    queries = [(t % T, make_views(make_task(t)[0], t % 2, ARC, config, seed=0)) for t in range(5)]
+    sizes = [[(2, 2)], [(9, 9), (1, 1)], [], [(12, 12), (3, 3), (2, 5)], [(4, 1)]]
+    answers = [[grid(*size) for size in of_query] for of_query in sizes]
+    stacked = adapters if adapt else None
+    kept = []
+    decode_candidates(*tiny_model, stacked, queries, ARC, config, 192, seed=0, on_read=kept.append)
+    found = []
+    for together, read in ((5, None), (2, None), (2, kept[0])):
+        monkeypatch.setattr(scoring, "SCORE_QUERIES", together)
+        found.append(score_queries(*tiny_model, stacked, queries, answers, ARC, 5, SHAPES, read))
+    for got in found[1:]:
+        for one, other in zip(found[0], got, strict=True):
+            assert one.keys() == other.keys()
+            np.testing.assert_allclose(list(other.values()), list(one.values()), rtol=1e-5)
+
+
 def test_what_decoding_has_read_gives_the_scores_of_prompts_read_anew(tiny_model: tuple[Decoder, Any], adapters):
     config = DecodeConfig(views=3, samples=2, temperature=2.0, slots=T, chunk=8, max_new_tokens=24)
     queries = [(1 - t, make_views(make_task(t)[0], 0, ARC, config, seed=0)) for t in range(T)]

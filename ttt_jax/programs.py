@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,13 +16,13 @@ from ttt_jax.adapt.adapt import Adapter, copied
 from ttt_jax.adapt.loop import enter_slots, take_slot
 from ttt_jax.adapt.plan import Group, Plan, Pool, SlotsFor
 from ttt_jax.bench.counts import tree_bytes
-from ttt_jax.compilation import ENDLESS, SMALL, Needs, Program, bytes_of, compile_all, gib, size_of, small
+from ttt_jax.compilation import ENDLESS, SMALL, Needs, Program, compile_all, gib, size_of, small
 from ttt_jax.config import RunConfig
-from ttt_jax.decode.candidates import reuses_prompts, score_length, score_shapes, search_options, stack_size, take
+from ttt_jax.decode.candidates import reuses_prompts, score_length, score_shapes, search_options, stack_size
 from ttt_jax.decode.generate import Begun, Prompts, Rules, decode_chunk, grow, prefill
-from ttt_jax.decode.params import cast
+from ttt_jax.decode.params import cast, take
 from ttt_jax.decode.sampling import Sampling
-from ttt_jax.decode.score import Tails, read_heads, score_tails, view_heads
+from ttt_jax.decode.score import Tails, read_heads, score_tails, scored_together, view_heads
 from ttt_jax.decode.search import branch_points, placed
 from ttt_jax.decode.views import scoring_views
 from ttt_jax.evaluate.records import ADAPTED
@@ -35,8 +35,9 @@ STEP_TOKENS = 1 << 17
 """`adapt.slots` auto: more tokens in a step fill no accelerator better."""
 DECODE_ROWS = 1 << 9
 """`decode.slots` auto: likewise, rows of a decoding step."""
-CACHES = 0.9
-"""`decode.slots` auto: share of the memory for parameters, adapters and caches."""
+CACHES = 0.45
+"""`decode.slots` auto: share of the memory for parameters, adapters and caches. More rows of long caches than that
+decode no faster: every row reads its own."""
 
 
 class Programs:
@@ -177,10 +178,14 @@ class Programs:
         if self.config.select.method not in SCORED:
             return
         shapes = score_shapes(length, self.domain, self.config)
-        model, base, adapted = self.adapter.model, self.adapter.base, self._adapted(slots) if arm == ADAPTED else None
+        together, adapts = scored_together(slots), arm == ADAPTED
+        model, base, adapted = self.adapter.model, self.adapter.base, self._adapted(together) if adapts else None
         rows, axes = shapes.rows, self.domain.position_axes
         integers = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.int32)  # noqa: E731
-        heads = (integers(slots, length), integers(slots, length, axes), integers(slots))
+        which = None if together == slots else integers(together)
+        if adapts and which is not None:
+            yield small(f"take {together} of {slots} to score", take, self._adapted(slots), which)
+        heads = (integers(together, length), integers(together, length, axes), integers(together))
         prefix = jax.eval_shape(partial(read_heads, model), base, adapted, *heads)
         # The prompts of one view are read while the answers of another are scored.
         held = 2 * tree_bytes(prefix)
@@ -190,19 +195,21 @@ class Programs:
                 empty = partial(Cache.empty, model.config, decode.views * decode.samples, length + room, model.dtype)
                 cache = jax.eval_shape(jax.vmap(lambda _, empty=empty: empty()), integers(slots))
                 name = f"view of {slots} x {length} + {room}"
-                yield small(name, view_heads, cache.keys, cache.values, integers(), integers(slots), length=length)
+                yield small(
+                    name, view_heads, cache.keys, cache.values, integers(), which, integers(together), length=length
+                )
                 held = max(held, 2 * tree_bytes(prefix) + tree_bytes(cache))
-        parts = {**self._parts(adapted, beside), "cache": held}
+        parts = {**self._parts(self._adapted(slots) if adapts else None, beside), "cache": held}
         if not reuses_prompts(self.config, self.domain, queries, slots):
             yield Program(
-                "decode", f"score: read {slots} x {length}, {arm}", slots, length,
+                "decode", f"score: read {together} x {length}, {arm}", slots, length,
                 lambda: read_heads.lower(model, base, adapted, *heads), parts,
             )  # fmt: skip
         for room in shapes.rooms[:rooms]:
-            shape = (slots, rows, room)
+            shape = (together, rows, room)
             tails: Any = Tails(integers(*shape), integers(*shape, axes), integers(*shape), integers(*shape[:2]))  # pyright: ignore[reportArgumentType]
             yield Program(
-                "decode", f"score {slots} x {rows} x {room} tokens after {length}, {arm}", slots, length,
+                "decode", f"score {together} x {rows} x {room} tokens after {length}, {arm}", slots, length,
                 lambda tails=tails: score_tails.lower(model, base, adapted, prefix, tails, integers(rows)), parts,
             )  # fmt: skip
 
@@ -298,72 +305,38 @@ class Programs:
 
     # -- Slots that fit ------------------------------------------------------------------------------------
 
-    def most_slots(self, tasks: int, queries: int) -> tuple[SlotsFor | None, SlotsFor | None]:
-        """What `adapt.slots` and `decode.slots` are where they are auto and memory has no end."""
-        config = self.config
-        rows = config.decode.views * config.decode.samples
-        return (
-            (lambda length: max(1, min(tasks, STEP_TOKENS // (config.adapt.batch_size * length))))
-            if config.adapt.slots == "auto"
-            else None,
-            (lambda length: max(1, min(queries, DECODE_ROWS // rows))) if config.decode.slots == "auto" else None,
-        )
+    def most_adapting(self, tasks: int) -> SlotsFor | None:
+        """The most `adapt.slots` that are of use at a length, of `tasks` in all; None where they are not auto."""
+        batch = self.config.adapt.batch_size
+        auto = self.config.adapt.slots == "auto"
+        return (lambda length: max(1, min(tasks, STEP_TOKENS // (batch * length)))) if auto else None
 
-    def slots_for(
-        self, tasks: int, queries: int, limit: int, lengths: tuple[Collection[int], Collection[int]] = ((), ())
-    ) -> tuple[SlotsFor | None, SlotsFor | None]:
-        """What `adapt.slots` and `decode.slots` are at each length where they are auto; None where they are not.
+    def most_decoding(self, queries: int, limit: int, beside: int) -> SlotsFor | None:
+        """The most `decode.slots` that are of use at a length and whose caches leave room; None where not auto.
+
+        The sizes of caches, which are what grows with slots, are known without a compiler.
 
         Args:
-          tasks, queries: of the run; more are never side by side.
+          queries: of the run.
           limit: bytes of the device.
-          lengths: of adapting and of decoding, which will be asked for: all are tried at once with the most that is
-            of use, which mostly fits.
-
-        Raises:
-          ValueError: not even one slot fits.
+          beside: slots of adaptation whose state lies there meanwhile.
         """
-        config, known = self.config, dict[tuple[str, int], int]()
-        most_adapting, most_decoding = self.most_slots(tasks, queries)
+        config = self.config
+        if config.decode.slots != "auto":
+            return None
+        most = max(1, min(queries, DECODE_ROWS // (config.decode.views * config.decode.samples)))
 
-        def adapting(length: int, slots: int) -> list[Program]:
-            return [self.adapt(slots, length)]
-
-        def decoding(length: int, slots: int) -> list[Program]:
-            beside = max((slots for (option, _), slots in known.items() if option == "adapt.slots"), default=0)
-            if not beside and config.adapt.slots != "auto" and ADAPTED in config.arms:
-                beside = int(config.adapt.slots)
-            return self.answer(slots, length, config.arms[-1], beside)
-
-        def found(option: str, most: SlotsFor, make: Callable[[int, int], list[Program]], length: int) -> int:
-            if (option, length) not in known:
-                measure = lambda slots: max(map(bytes_of, self.compile(make(length, slots))))  # noqa: E731
-                slots = most_slots(measure, limit, most(length))
-                if not slots:
-                    raise ValueError(
-                        f"{option}: not even one fits at {length} tokens in {gib(limit)}; "
-                        "lower adapt.batch_size or decode.views, set adapt.remat, or leave out longer tasks"
-                    )
-                known[option, length] = slots
-            return known[option, length]
+        def held(length: int, slots: int) -> int:
+            return max(sum(p.parts.values()) for p in self.answer(slots, length, config.arms[-1], beside))
 
         @functools.cache
-        def most_held(length: int) -> int:
-            """Of decoding: the caches, whose sizes are known, leave room for what only compiling shows."""
-            assert most_decoding
-            most = most_decoding(length)
-            few, many = (max(sum(p.parts.values()) for p in decoding(length, n)) for n in (1, most))
+        def slots(length: int) -> int:
+            few, many = held(length, 1), held(length, most)
             if many <= CACHES * limit:
                 return most
             return max(1, int(1 + (CACHES * limit - few) * (most - 1) / (many - few))) if many > few else 1
 
-        first = [p for n in lengths[0] for p in adapting(n, most_adapting(n))] if most_adapting else []
-        first += [p for n in lengths[1] for p in decoding(n, most_held(n))] if most_decoding else []
-        self.compile(first)
-        return (
-            partial(found, "adapt.slots", most_adapting, adapting) if most_adapting else None,
-            partial(found, "decode.slots", most_held, decoding) if most_decoding else None,
-        )
+        return slots
 
 
 def _doubling(room: int, most: int) -> list[int]:

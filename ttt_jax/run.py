@@ -23,6 +23,7 @@ from ttt_jax.evaluate.report import write_report
 from ttt_jax.evaluate.saved import SavedRun
 from ttt_jax.evaluate.submission import make_submission
 from ttt_jax.evaluate.summary import print_summary
+from ttt_jax.fitting import fit
 from ttt_jax.model.attention import kernel_name
 from ttt_jax.model.io import load_model, parameter_count
 from ttt_jax.pipeline import Solver, solve
@@ -138,30 +139,42 @@ def load(config: RunConfig) -> tuple[Any, Any, Domain, LoadedTasks]:
     return model, base, domain, loaded
 
 
-def planned(programs: Programs, tasks: Sequence[Task], limit: int | None = None) -> Plan:
-    """The plan of a run, in as many slots as `limit` bytes hold where they are auto. Raises ValueError for none."""
+def planned(
+    programs: Programs,
+    tasks: Sequence[Task],
+    limit: int | None = None,
+    finished: Collection[str] = (),
+    rooms: int | None = None,
+) -> Plan:
+    """The plan of a run, in as many slots as `limit` bytes hold where they are auto (`fitting.fit`).
+
+    Raises:
+      ValueError: not even one slot fits.
+    """
     config, domain = programs.config, programs.domain
     prepared = prepare(tasks, domain, config)
-    plan = partial(make_plan, tasks, domain, config, shards=mesh.shards_here(), prepared=prepared)
-    counts = len(tasks), sum(len(task.queries) for task in tasks)
-    rough = plan(*programs.most_slots(*counts))
-    lengths = {pool.length for pool in rough.pools}, {group.prompt_length for group in rough.groups}
-    return plan(*programs.slots_for(*counts, memory_limit() if limit is None else limit, lengths))
+    make = partial(make_plan, tasks, domain, config, shards=mesh.shards_here(), prepared=prepared)
+    queries = sum(len(task.queries) for task in tasks)
+    return fit(make, programs, len(tasks), queries, memory_limit() if limit is None else limit, finished, rooms)
 
 
 def compiled_plan(solver: Solver, tasks: Sequence[Task], finished: Collection[str]) -> Plan:
     """The plan of a run, its programs compiled, all at once; says what the largest asks of the device."""
     programs = Programs(solver.adapter, solver.domain, solver.config)
-    plan, began = planned(programs, tasks), time.perf_counter()
     # Which sizes of cache answers will need shows only as they are written: with few cores the first is a safe guess.
-    left = programs.of_plan(plan.without(set(finished)), rooms=None if cores() >= 8 else 1)
+    rooms = None if cores() >= 8 else 1
+    began = time.perf_counter()
+    if jax.local_device_count() == 1:
+        print(f"compiling on {cores()} cores ...", flush=True)
+    plan = planned(programs, tasks, finished=finished, rooms=rooms)
+    left = programs.of_plan(plan.without(set(finished)), rooms)
     if left and jax.local_device_count() == 1:
-        print(f"compiling {len(left)} programs on {cores()} cores ...", flush=True)
         needs, limit = programs.compile(left), memory_limit()
         largest = max(needs, key=lambda need: need.bytes)
         print(
-            f"compiled in {clock_time(time.perf_counter() - began)}; the largest, {largest.program.name}, takes "
-            f"{gib(largest.bytes)} of {gib(limit)}: {', '.join(f'{k} {gib(v)}' for k, v in largest.parts())}",
+            f"compiled {len(left)} programs in {clock_time(time.perf_counter() - began)}; the largest, "
+            f"{largest.program.name}, takes {gib(largest.bytes)} of {gib(limit)}: "
+            f"{', '.join(f'{k} {gib(v)}' for k, v in largest.parts())}",
             flush=True,
         )
         for line in misfits(needs, programs, limit, search=False):

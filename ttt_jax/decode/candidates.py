@@ -8,17 +8,18 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Int
 
 from ttt_jax.config import DecodeConfig, RunConfig
 from ttt_jax.decode.candidate import Candidate, Scores
 from ttt_jax.decode.generate import Generated, Prompts, generate
+from ttt_jax.decode.params import take
 from ttt_jax.decode.sampling import row_key
 from ttt_jax.decode.score import Read, ScoreShapes, score_candidates, score_rooms
 from ttt_jax.decode.search import Completion, Search, search, search_rooms
 from ttt_jax.decode.views import View
 from ttt_jax.process.judging import judged_steps
-from ttt_jax.runtime.mesh import constrain, put
+from ttt_jax.runtime.mesh import put
 from ttt_jax.select.rank import SCORED
 from ttt_jax.tasks.task import Answer, Domain
 
@@ -225,11 +226,6 @@ def take_slots(stacked: Any, slots: Int[np.ndarray, " queries"]) -> Any:
     if all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(stacked)):
         return put(jax.tree.map(lambda x: x[slots], stacked))
     return take(stacked, slots)
-
-
-@jax.jit
-def take(stacked: Any, slots: Int[Array, " queries"]) -> Any:
-    return constrain(jax.tree.map(lambda x: x[slots], stacked))
 
 
 def prompts(views: Sequence[Sequence[View]], domain: Domain, config: DecodeConfig, length: int) -> Prompts:

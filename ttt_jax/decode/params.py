@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+from jaxtyping import Array, Int
 
 from ttt_jax.model.quantize import is_quantised
+from ttt_jax.runtime.mesh import constrain
 
 
 def variables(base: Any, adapted: Any | None) -> dict[str, Any]:
@@ -25,3 +27,9 @@ def cast(tree: Any, dtype: Any) -> Any:
     None passes through.
     """
     return jax.tree.map(lambda x: x if is_quantised(x) or x.ndim < 2 else x.astype(dtype), tree, is_leaf=is_quantised)
+
+
+@jax.jit
+def take(stacked: Any, which: Int[Array, " queries"]) -> Any:
+    """Entries of a stacked pytree."""
+    return constrain(jax.tree.map(lambda x: x[which], stacked))

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ttt_jax.decode.params import cast, variables
+from ttt_jax.decode.params import cast, take, variables
 from ttt_jax.decode.views import View
 from ttt_jax.model.cache import Cache, Prefix
 from ttt_jax.model.decoder import Decoder
@@ -37,6 +37,9 @@ SCORE_BYTES = 1 << 30
 PASS_TOKENS = 1 << 7
 # Prompt tokens that go through the model at a time.
 HEAD_TOKENS = 1 << 16
+# Queries that are scored side by side on one device. All of them take as many passes as the longest answers among them,
+# so that few, with answers of like length, compute less padding than many.
+SCORE_QUERIES = 8
 
 # Mapped over tasks: everything but the write index, so that a write stays one slice for all rows.
 _CACHE_AXES = Cache(keys=0, values=0, valid=0, length=None, prefix=0)  # pyright: ignore[reportArgumentType]
@@ -118,35 +121,70 @@ def score_candidates(
         {domain.key(a): [math.nan] * len(views[t]) for a in of_query} for t, of_query in enumerate(answers)
     ]
 
-    def keep(running: list[tuple[int, list[list[_Row]], Array]]) -> None:
-        for v, batch, scores in running:
-            for of_answers, of_query, values in zip(found, batch, np.asarray(scores), strict=True):
-                for row, value in zip(of_query, values, strict=False):
-                    of_answers[row.key][v] = float(value)
+    def rows_of(t: int, v: int) -> list[_Row]:
+        return [_row(views[t][v], answer, domain) for answer in answers[t]] if v < len(views[t]) else []
 
-    running: list[tuple[int, list[list[_Row]], Array]] = []
-    for v in range(max((len(of_query) for of_query in views), default=0)):
-        rows = [
-            [_row(views[t][v], answer, domain) for answer in of_query] if v < len(views[t]) else []
-            for t, of_query in enumerate(answers)
-        ]
-        if not any(rows):
-            continue
-        heads = _heads(rows, shapes.length, domain)
-        if read is None:
-            prefix = read_heads(model, base, adapted, *put(heads))
-        else:
-            row = np.int32(v * read.samples)
-            prefix = view_heads(read.cache.keys, read.cache.values, row, put(heads[2]), length=shapes.length)
-        begun = []
-        for room, batch in _batches(rows, shapes):
-            tails, longest = _tails(batch, shapes.rows, room, domain)
-            begun.append((v, batch, score_tails(model, base, adapted, prefix, put(tails), longest)))
-        # The device computes one view while the answers of the next are written.
-        keep(running)
-        running = begun
+    T, count = len(views), scored_together(len(views))
+    order = list(range(T))
+    if count < T:
+        order.sort(key=lambda t: -max((row.length for row in rows_of(t, 0)), default=0))
+
+    def keep(running: list[_Running]) -> None:
+        for of_batch in running:
+            for t, of_query, values in zip(of_batch.queries, of_batch.rows, np.asarray(of_batch.scores), strict=False):
+                for row, value in zip(of_query, values, strict=False):
+                    found[t][row.key][of_batch.view] = float(value)
+
+    running: list[_Running] = []
+    for start in range(0, T, count):
+        batch = order[start : start + count]
+        which = np.zeros(count, np.int32)
+        which[: len(batch)] = batch
+        own = adapted if adapted is None or count == T else take(adapted, which)
+        for v in range(max((len(views[t]) for t in batch), default=0)):
+            rows = [rows_of(t, v) for t in batch]
+            if not any(rows):
+                continue
+            rows += [[]] * (count - len(batch))
+            heads = _heads(rows, shapes.length, domain)
+            if read is None:
+                prefix = read_heads(model, base, own, *put(heads))
+            else:
+                row = np.int32(v * read.samples)
+                prefix = view_heads(
+                    read.cache.keys, read.cache.values, row, None if count == T else which, put(heads[2]),
+                    length=shapes.length,
+                )  # fmt: skip
+            begun = []
+            for room, of_room in _batches(rows, shapes):
+                tails, most = _tails(of_room, shapes.rows, room, domain)
+                begun.append(_Running(v, batch, of_room, score_tails(model, base, own, prefix, put(tails), most)))
+            # The device computes one view while the answers of the next are written.
+            keep(running)
+            running = begun
     keep(running)
     return found
+
+
+def scored_together(queries: int) -> int:
+    """How many of so many queries are scored side by side. On a mesh all: to sort them would move their caches."""
+    return min(queries, SCORE_QUERIES) if jax.sharding.get_mesh().empty else queries
+
+
+class _Running(NamedTuple):
+    """Scores that the device computes.
+
+    Attributes:
+      view: index.
+      queries: of the rows.
+      rows: of each query.
+      scores: nats.
+    """
+
+    view: int
+    queries: Sequence[int]
+    rows: list[list[_Row]]
+    scores: Float[Array, "T C"]
 
 
 class Read(NamedTuple):
@@ -216,14 +254,19 @@ def view_heads(
     keys: tuple[Float[Array, "T R kv_heads slots head_dim"], ...],
     values: tuple[Float[Array, "T R kv_heads slots head_dim"], ...],
     row: Int[Array, ""],
-    lengths: Int[Array, " T"],
+    which: Int[Array, " queries"] | None,
+    lengths: Int[Array, " queries"],
     *,
     length: int,
 ) -> Prefix:
-    """What `read_heads` gives, taken from one row of each query in the cache that its answers were decoded with."""
+    """What `read_heads` gives, taken from one row of each query in the cache that its answers were decoded with.
+
+    `which` says of which of the T queries; None: of all.
+    """
 
     def of_row(x):
-        return jax.lax.dynamic_index_in_dim(x, row, axis=1, keepdims=False)[:, :, :length]
+        own = x[which, row] if which is not None else jax.lax.dynamic_index_in_dim(x, row, axis=1, keepdims=False)
+        return own[:, :, :length]
 
     keys, values = jax.tree.map(of_row, (keys, values))
     return constrain(Prefix(keys, values, jnp.asarray(lengths)))

@@ -11,6 +11,8 @@ from typing import TypeVar
 import jax
 
 T = TypeVar("T")
+REASON = 160
+"""Characters of the runtime's own message that are shown."""
 
 
 class Slots:
@@ -42,14 +44,16 @@ class Slots:
             except jax.errors.JaxRuntimeError as error:
                 if not out_of_memory(error) or count == 1:
                     raise
+                reason = str(error).splitlines()[0]
             # Outside the handler, so that the traceback no longer holds on to device arrays.
-            self.halve(count)
+            self.halve(count, reason)
 
-    def halve(self, before: int) -> None:
-        """From now on half of `before`, which did not fit."""
+    def halve(self, before: int, reason: str = "") -> None:
+        """From now on half of `before`, which did not fit; `reason` is what the runtime said."""
         gc.collect()
         self.count = before // 2
-        self.report(f"out of device memory with {before} side by side; going on with {self.option} {self.count}")
+        said = reason and f" ({reason[:REASON]})"
+        self.report(f"out of device memory with {before} side by side; going on with {self.option} {self.count}{said}")
 
 
 def out_of_memory(error: Exception) -> bool:
