@@ -183,6 +183,9 @@ class DecodeConfig:
     2505.07859 uses 0.09)."""
     search_passes: int = 3
     """The search reads and continues unfinished answers so often, in each pass as many a query as it has views."""
+    speculate: bool = False
+    """Decode the first view alone and offer its answer to the others as a draft, of which each takes over what it would
+    have written itself. Greedy answers only; with one view there is nothing to draft for."""
     chunk: int = 128
     """The cache starts with room for so many new tokens and doubles that room whenever it is full."""
     slots: int | Literal["auto"] = 20
@@ -200,6 +203,8 @@ class DecodeConfig:
             raise ValueError(f"search_above: {self.search_above}, must lie in [0.001, 1)")
         if self.search_above is not None and self.temperature > 0:
             raise ValueError(f"search_above: needs greedy answers to search from; temperature is {self.temperature}")
+        if self.speculate and self.temperature > 0:
+            raise ValueError(f"speculate: drafts are held against greedy answers; temperature is {self.temperature}")
         if self.samples > 1 and self.temperature == 0:
             raise ValueError(f"samples: {self.samples} of a view would be the same; set a temperature above 0")
 

@@ -28,6 +28,7 @@ from ttt_jax.decode.candidates import (
 )
 from ttt_jax.decode.score import Read
 from ttt_jax.decode.shared import decode_shared, read_tokens
+from ttt_jax.decode.speculate import Speculated, summed
 from ttt_jax.decode.views import scoring_views
 from ttt_jax.evaluate.records import ADAPTED, IN_CONTEXT, Answers, Training, task_files
 from ttt_jax.runtime.background import Background
@@ -184,7 +185,7 @@ class Solver:
         detail = f"{len(queries)} queries x {views} views, {arm}, {group.prompt_length} tokens"
         with self.progress.stage("decode", detail, units=len(queries)):
             with self.clock.working("decode") as decoding:
-                candidates, read = self.decode_slots.attempt(
+                candidates, read, drafts = self.decode_slots.attempt(
                     lambda slots: self.decode(slots, group, arm, trainable), group.slots
                 )
             self.progress.advance(len(queries))
@@ -209,7 +210,8 @@ class Solver:
                 "decode": sum(len(c.tokens) for of_query in candidates[own] for c in of_query),
                 "prompt": prompt_tokens(planned, self.domain, self.config.decode.samples),
             }
-            answers.append(Answers(candidates[own], ranked[own], scores[own], seconds, tokens))
+            counts = summed(drafts[own]) if drafts else None
+            answers.append(Answers(candidates[own], ranked[own], scores[own], seconds, tokens, counts))
         return answers
 
     def neutral(self, tasks: int) -> list[Any]:
@@ -223,8 +225,13 @@ class Solver:
         state = jax.eval_shape(self.adapter.start, self.base, np.zeros(1, np.uint32), np.zeros(1, np.int32))
         return [jax.tree.map(lambda x: np.zeros(x.shape[1:], x.dtype), state.train.trainable)] * tasks
 
-    def decode(self, slots: int, group: Group, arm: str, trainable: Any) -> tuple[list[list[Candidate]], list[Read]]:
-        """The candidates of a group's queries, `slots` at a time, and what was read if scoring can take it up."""
+    def decode(
+        self, slots: int, group: Group, arm: str, trainable: Any
+    ) -> tuple[list[list[Candidate]], list[Read], list[dict[str, float]]]:
+        """The candidates of a group's queries, `slots` at a time.
+
+        And what was read, if scoring can take it up; and what drafts did for each query, if there were any.
+        """
         config, seed = replace(self.config.decode, slots=slots), self.config.seed
         model, base, domain = self.model, self.base, self.domain
 
@@ -233,15 +240,17 @@ class Solver:
 
         if domain.shared_prefix:
             tasks = [(i, planned.views) for i, planned in enumerate(group.tasks)]
-            return decode_shared(model, base, trainable, tasks, domain, config, self.config.lengths, seed, on_stage), []
+            found = decode_shared(model, base, trainable, tasks, domain, config, self.config.lengths, seed, on_stage)
+            return found, [], []
         queries = [(i, views) for i, planned in enumerate(group.tasks) for views in planned.views]
         read: list[Read] = []
+        drafted: list[Speculated] = []
         found = decode_candidates(
             model, base, trainable, queries, domain, config, group.prompt_length, seed, on_stage,
-            read.append if reuses_prompts(self.config, domain, len(queries), slots) else lambda _: None,
+            read.append if reuses_prompts(self.config, domain, len(queries), slots) else None, drafted.append,
         )  # fmt: skip
-        self.count_padding(found, queries, slots, group.prompt_length)
-        return found, read
+        self.count_padding(found, queries, slots, group.prompt_length, drafted)
+        return found, read, [counts for how in drafted for counts in how.counts()]
 
     def score(
         self,
@@ -272,16 +281,28 @@ class Solver:
             )  # fmt: skip
 
     def count_padding(
-        self, candidates: Sequence[Sequence[Candidate]], queries: Sequence[Any], slots: int, length: int
+        self,
+        candidates: Sequence[Sequence[Candidate]],
+        queries: Sequence[Any],
+        slots: int,
+        length: int,
+        drafted: Sequence[Speculated],
     ) -> None:
         """Counts what went through the model: whole batches, to the end of their longest answers."""
         rows = self.config.decode.views * self.config.decode.samples
         samples = self.config.decode.samples
-        for start in range(0, len(queries), slots):
+        for batch, start in enumerate(range(0, len(queries), slots)):
             prompts = [view.prompt for _, views in queries[start : start + slots] for view in views]
             said = [len(c.tokens) for of_query in candidates[start : start + slots] for c in of_query if not c.searched]
-            self.padding["prompt"].add(slots * rows * length, samples * sum(map(len, prompts)))
-            self.padding["decode"].add(slots * rows * max(said), sum(said))
+            read, written = slots * rows * length, slots * rows * max(said)
+            accepted = 0
+            if drafted:
+                how = drafted[batch]
+                accepted = int(how.accepted.sum())
+                read += slots * (rows - 1) * how.room
+                written = slots * (int(how.first.max()) + (rows - 1) * int(how.after.max()))
+            self.padding["prompt"].add(read, samples * sum(map(len, prompts)) + accepted)
+            self.padding["decode"].add(written, sum(said) - accepted)
 
     def keeper(
         self, planned: PlannedTask, arms: Mapping[str, Answers], adapted: Adapted | None, run: RunDir | HostRun | None

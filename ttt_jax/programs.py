@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +19,14 @@ from ttt_jax.bench.counts import tree_bytes
 from ttt_jax.compilation import ENDLESS, SMALL, Needs, Program, compile_all, gib, size_of, small
 from ttt_jax.config import RunConfig
 from ttt_jax.decode.candidates import reuses_prompts, score_length, score_shapes, search_options, stack_size
-from ttt_jax.decode.generate import Begun, Prompts, Rules, decode_chunk, grow, prefill
+from ttt_jax.decode.generate import Begun, DecodeState, Prompts, Rules, decode_chunk, grow, prefill
 from ttt_jax.decode.params import cast, take
 from ttt_jax.decode.sampling import Sampling
 from ttt_jax.decode.score import Tails, read_heads, score_tails, scored_together, view_heads
-from ttt_jax.decode.search import branch_points, placed
+from ttt_jax.decode.search import branch_points
+from ttt_jax.decode.speculate import check, draft_rooms, draft_rules, speculates
 from ttt_jax.decode.views import scoring_views
+from ttt_jax.decode.written import placed
 from ttt_jax.evaluate.records import ADAPTED
 from ttt_jax.model.cache import Cache
 from ttt_jax.runtime.memory import most_slots
@@ -38,6 +40,24 @@ DECODE_ROWS = 1 << 9
 CACHES = 0.45
 """`decode.slots` auto: share of the memory for parameters, adapters and caches. More rows of long caches than that
 decode no faster: every row reads its own."""
+
+
+class _Reading(NamedTuple):
+    """What reads prompts and chooses first tokens: `prefill` or `check`.
+
+    Attributes:
+      about: begins the names of the programs.
+      function: jitted.
+      rows: of each query.
+      inputs: shapes of what it takes after the prompts.
+      options: static ones that only it has.
+    """
+
+    about: str
+    function: Any
+    rows: int
+    inputs: tuple[Any, ...]
+    options: dict[str, Any]
 
 
 class Programs:
@@ -83,8 +103,29 @@ class Programs:
           rooms: only the first so many sizes of cache.
         """
         decode = self.config.decode
-        rules = self._rules(Sampling(decode.temperature, decode.top_p))
-        yield from self._generate("", rules, None, slots, length, decode.chunk, arm, beside, rooms)
+        if speculates(decode):
+            yield from self._by_drafts(slots, length, arm, beside, rooms)
+            return
+        rules, rows = self._rules(Sampling(decode.temperature, decode.top_p)), decode.views * decode.samples
+        reading = _Reading("", prefill, rows, (_keys(slots, rows), None), {})
+        yield from self._generate(reading, rules, slots, length, decode.chunk, arm, beside, rooms)
+
+    def _by_drafts(self, slots: int, length: int, arm: str, beside: int, rooms: int | None) -> Iterator[Program]:
+        """The first view alone, then the others with drafts in each room (`decode_by_drafts`)."""
+        decode, rows = self.config.decode, self.config.decode.views - 1
+        rules, group = draft_rules(self.domain, decode), (decode.chunk, arm, beside, rooms)
+        held = 0
+        alone = _Reading("first view: ", prefill, 1, (_keys(slots, 1), None), {})
+        for program in self._generate(alone, rules, slots, length, *group):
+            held = max(held, program.parts.get("cache", 0))
+            yield program
+        written = jax.ShapeDtypeStruct((slots, rows), jnp.int32)
+        for room in draft_rooms(decode.chunk, self._longest())[:rooms]:
+            reading = _Reading(f"drafts of {room}: ", check, rows, (written, _keys(slots, rows)), {"room": room})
+            for program in self._generate(reading, rules, slots, length + room, *group):
+                # The first view's cache stays where scoring takes up what was read.
+                parts = {name: size + held if name == "cache" else size for name, size in program.parts.items()}
+                yield replace(program, length=program.length and length, parts=parts)
 
     def search(self, slots: int, length: int, arm: str, beside: int, rooms: int | None = None) -> Iterator[Program]:
         """The looking for branches and the going on from them in each room, where the run searches.
@@ -114,23 +155,20 @@ class Programs:
                 lambda inputs=inputs: branch_points.lower(*inputs, **static, most=looked.branches),
                 self._parts(adapted, beside),
             )  # fmt: skip
-            begun: Any = Begun(counts, nats, nats)  # pyright: ignore[reportArgumentType]
-            for program in self._generate(
-                "search: ", self._rules(Sampling()), begun, slots, width, room, arm, beside, rooms
-            ):
+            begun: Any = Begun(counts, nats, nats, counts)  # pyright: ignore[reportArgumentType]
+            reading = _Reading("search: ", prefill, rows, (_keys(slots, rows), begun), {})
+            for program in self._generate(reading, self._rules(Sampling()), slots, width, room, arm, beside, rooms):
                 yield replace(program, length=length)
 
     def _generate(
-        self, about: str, rules: Rules, begun: Any, slots: int, length: int, room: int, arm: str, beside: int,
+        self, reading: _Reading, rules: Rules, slots: int, length: int, room: int, arm: str, beside: int,
         rooms: int | None,
     ) -> Iterator[Program]:  # fmt: skip
-        """What `generate` runs: reading prompts, then writing and making room in turn."""
-        decode, model = self.config.decode, self.adapter.model
-        rows, longest = decode.views * decode.samples, self._longest()
+        """What `generate` runs, or `decode_by_drafts`: reading prompts, then writing and making room in turn."""
+        model, rows, longest = self.adapter.model, reading.rows, self._longest()
         # The compute type is that of the base: casting gives it back as it is.
         base, adapted = self.adapter.base, self._adapted(slots) if arm == ADAPTED else None
-        keys = jax.ShapeDtypeStruct((slots, rows, 2), jnp.uint32)
-        inputs = (base, adapted, self._prompts(slots, rows, length), keys, begun)
+        inputs = (base, adapted, self._prompts(slots, rows, length), *reading.inputs)
         parts = self._parts(adapted, beside)
         state: Any = None
         for size in _doubling(room, longest - 1)[:rooms]:
@@ -138,17 +176,18 @@ class Programs:
                 name = f"{slots} x {rows}, room for {size} tokens after {length}"
                 yield small(name, grow, state.cache, slots=length + size)
             before = state
-            options = {"rules": rules, "slots": length + size, "longest": longest}
-            state = jax.eval_shape(partial(prefill, model, **options), *inputs)
+            options = {"rules": rules, "slots": length + size, "longest": longest, **reading.options}
+            out = jax.eval_shape(partial(reading.function, model, **options), *inputs)
+            state = out if isinstance(out, DecodeState) else out[0]
             cache = {**parts, "cache": tree_bytes(state.cache)}
             if not before:
                 yield Program(
-                    "decode", f"{about}read {slots} x {rows} x {length}, {arm}", slots, length,
-                    lambda options=options: prefill.lower(model, *inputs, **options), cache,
+                    "decode", f"{reading.about}read {slots} x {rows} x {length}, {arm}", slots, length,
+                    lambda options=options: reading.function.lower(model, *inputs, **options), cache,
                 )  # fmt: skip
             # A cache that grows lies there twice for a moment, once half as large.
             yield Program(
-                "decode", f"{about}write {size + 1} tokens after {length}, {arm}", slots, length,
+                "decode", f"{reading.about}write {size + 1} tokens after {length}, {arm}", slots, length,
                 lambda state=state: decode_chunk.lower(model, base, adapted, state, rules=rules),
                 {**cache, "cache": tree_bytes(state.cache) * (3 if before else 2) // 2},
             )  # fmt: skip
@@ -175,6 +214,7 @@ class Programs:
           rooms: only the first so many rooms.
           queries: of the group; what was read of more than `slots` is not kept.
         """
+        decode = self.config.decode
         if self.config.select.method not in SCORED:
             return
         shapes = score_shapes(length, self.domain, self.config)
@@ -190,15 +230,18 @@ class Programs:
         # The prompts of one view are read while the answers of another are scored.
         held = 2 * tree_bytes(prefix)
         if reuses_prompts(self.config, self.domain, queries, slots):
-            decode, longest = self.config.decode, self._longest()
-            for room in _doubling(decode.chunk, longest - 1)[:rooms]:
-                empty = partial(Cache.empty, model.config, decode.views * decode.samples, length + room, model.dtype)
+            kept = 0
+            for decoded, room in self._caches(rooms):
+                empty = partial(Cache.empty, model.config, decoded, length + room, model.dtype)
                 cache = jax.eval_shape(jax.vmap(lambda _, empty=empty: empty()), integers(slots))
-                name = f"view of {slots} x {length} + {room}"
+                name = f"view of {slots} x {decoded} x {length} + {room}"
                 yield small(
                     name, view_heads, cache.keys, cache.values, integers(), which, integers(together), length=length
                 )
-                held = max(held, 2 * tree_bytes(prefix) + tree_bytes(cache))
+                kept = max(kept, tree_bytes(cache))
+            # The first view's cache, where that has one of its own, is no larger than a view's share of the others'.
+            kept = kept * decode.views // (decode.views - 1) if speculates(decode) else kept
+            held += kept
         parts = {**self._parts(self._adapted(slots) if adapts else None, beside), "cache": held}
         if not reuses_prompts(self.config, self.domain, queries, slots):
             yield Program(
@@ -212,6 +255,17 @@ class Programs:
                 "decode", f"score {together} x {rows} x {room} tokens after {length}, {arm}", slots, length,
                 lambda tails=tails: score_tails.lower(model, base, adapted, prefix, tails, integers(rows)), parts,
             )  # fmt: skip
+
+    def _caches(self, rooms: int | None) -> Iterator[tuple[int, int]]:
+        """Rows of a query, and slots beyond its prompts, of the caches that decoding may leave."""
+        decode = self.config.decode
+        sizes = _doubling(decode.chunk, self._longest() - 1)[:rooms]
+        if not speculates(decode):
+            yield from ((decode.views * decode.samples, size) for size in sizes)
+            return
+        yield from ((1, size) for size in sizes)
+        for room in draft_rooms(decode.chunk, self._longest())[:rooms]:
+            yield from ((decode.views - 1, room + size) for size in sizes)
 
     def of_plan(self, plan: Plan, rooms: int | None = None) -> list[Program]:
         """Every program of a plan; `rooms` as for `decode`, `search` and `score`.
@@ -337,6 +391,10 @@ class Programs:
             return max(1, int(1 + (CACHES * limit - few) * (most - 1) / (many - few))) if many > few else 1
 
         return slots
+
+
+def _keys(slots: int, rows: int) -> Any:
+    return jax.ShapeDtypeStruct((slots, rows, 2), jnp.uint32)
 
 
 def _doubling(room: int, most: int) -> list[int]:

@@ -109,7 +109,7 @@ def roll_out(
       seed: of sampling.
       on_batch: told how many of all beginnings are done.
     """
-    config = replace(config, views=1, search_above=None)
+    config = replace(config, views=1, search_above=None, speculate=False)
     slots = config.slots if isinstance(config.slots, int) else 16
     config = replace(config, slots=slots)
     asked: list[tuple[int, int, View]] = []

@@ -17,6 +17,7 @@ from ttt_jax.decode.params import take
 from ttt_jax.decode.sampling import row_key
 from ttt_jax.decode.score import Read, ScoreShapes, score_candidates, score_rooms
 from ttt_jax.decode.search import Completion, Search, search, search_rooms
+from ttt_jax.decode.speculate import Speculated, decode_by_drafts, speculates
 from ttt_jax.decode.views import View
 from ttt_jax.process.judging import judged_steps
 from ttt_jax.runtime.mesh import put
@@ -34,7 +35,8 @@ def decode_candidates(
     length: int,
     seed: int,
     on_stage: Callable[[str], None] = lambda stage: None,
-    on_read: Callable[[Read], None] = lambda read: None,
+    on_read: Callable[[Read], None] | None = None,
+    on_speculated: Callable[[Speculated], None] = lambda how: None,
 ) -> list[list[Candidate]]:
     """Decodes every view of every query and maps the answers back.
 
@@ -49,6 +51,7 @@ def decode_candidates(
       seed: of sampling.
       on_stage: see `generate`.
       on_read: given what was read of each batch of `config.slots` queries, for `score_queries`.
+      on_speculated: given what drafts did in each batch, where `config.speculate` asks for them.
 
     Returns:
       The candidates of each query, view by view, those that did not parse included; then, where asked for,
@@ -63,14 +66,21 @@ def decode_candidates(
         adapted = None if trainable is None else take_slots(trainable, slots)
         views = [views for _, views in batch]
         asked = prompts(views, domain, config, length)
-        generated = generate(
-            model, base, adapted, asked, domain.syntax,
-            stop_token=domain.stop_tokens, pad_token=domain.pad_token,
-            max_new_tokens=config.max_new_tokens or domain.max_answer_tokens,
-            chunk=config.chunk, temperature=config.temperature, top_p=config.top_p,
-            grammar=config.grammar, keys=row_keys(views, config, seed), on_stage=on_stage,
-            on_cache=lambda cache: on_read(Read(cache, config.samples)),
-        )  # fmt: skip
+        if speculates(config):
+            generated, how = decode_by_drafts(
+                model, base, adapted, asked, views, domain, config, on_stage,
+                (lambda caches: on_read(Read(caches.others, 1, caches.first))) if on_read else None,
+            )  # fmt: skip
+            on_speculated(how)
+        else:
+            generated = generate(
+                model, base, adapted, asked, domain.syntax,
+                stop_token=domain.stop_tokens, pad_token=domain.pad_token,
+                max_new_tokens=config.max_new_tokens or domain.max_answer_tokens,
+                chunk=config.chunk, temperature=config.temperature, top_p=config.top_p,
+                grammar=config.grammar, keys=row_keys(views, config, seed), on_stage=on_stage,
+                on_cache=lambda cache: on_read(Read(cache, config.samples)) if on_read else None,
+            )  # fmt: skip
         found = [candidates_of(of_query, generated, q, config.samples, domain) for q, of_query in enumerate(views)]
         if config.search_above is not None:
             options = search_options(config, domain)

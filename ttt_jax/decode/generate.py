@@ -69,17 +69,19 @@ class Generated(NamedTuple):
 
 
 class Begun(NamedTuple):
-    """Answers that prompts hold the beginnings of, as `search` goes on from them.
+    """Answers that prompts hold the beginnings of, as `search` and `speculate` go on from them.
 
     Attributes:
       written: int32[T, R], how many of a prompt's last tokens belong to its answer.
       logprobs: float32[T, R], their summed log-probability.
       floor: float32[T, R], a row ends, without a stop token, once the log-probability of its answer is below this.
+      left: int32[T, R], the most tokens that may follow; a row with none left is done.
     """
 
     written: Int[np.ndarray, "T R"]
     logprobs: Float[np.ndarray, "T R"]
     floor: Float[np.ndarray, "T R"]
+    left: Int[np.ndarray, "T R"]
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class DecodeState(flax.struct.PyTreeNode):
       syntax: where each row stands after that token.
       done: rows that take no more tokens.
       tokens, logprobs, lengths: as in `Generated`; logprobs count what was written before, too.
-      floor: as in `Begun`.
+      floor, left: as in `Begun`.
       count: tokens chosen so far by rows that are not done.
       keys: each row's random key (`sampling.row_key`).
     """
@@ -115,6 +117,7 @@ class DecodeState(flax.struct.PyTreeNode):
     logprobs: Float[Array, "T R"]
     lengths: Int[Array, "T R"]
     floor: Float[Array, "T R"]
+    left: Int[Array, "T R"]
     count: Int[Array, ""]
     keys: UInt32[Array, "T R 2"]
 
@@ -226,40 +229,66 @@ def prefill(
     slots: int,
     longest: int,
 ) -> DecodeState:
-    """Reads the prompts into a fresh cache of `slots` slots and chooses each row's first token.
+    """Reads the prompts into a fresh cache of `slots` slots and chooses each row's first token."""
+
+    def after(logits_of, hidden, last):
+        """The logits after each prompt."""
+        return logits_of(jnp.take_along_axis(hidden, last[:, None, None], axis=1))[:, 0]
+
+    last = jnp.maximum(prompts.lengths - 1, 0)
+    cache, logits = read_rows(model, base, adapted, prompts, slots, after, last)
+    return constrain(begin(cache, logits, prompts, keys, rules, longest, begun))
+
+
+def read_rows(
+    model: Decoder,
+    base: Any,
+    adapted: Any | None,
+    prompts: Prompts,
+    slots: int,
+    look: Callable[..., Any],
+    *of_rows: Any,
+) -> tuple[Cache, Any]:
+    """Inside jit: reads prompts into a fresh cache of `slots` slots, and what `look` finds in their hidden states.
 
     Rows go through the model in blocks of at most about `PREFILL_TOKENS` tokens, written into the
     cache in place.
+
+    Args:
+      look: `(logits_of, hidden, *of_rows)` of a block of rows of one task, to a pytree with an entry a row;
+        `logits_of` gives the logits of hidden states [rows, any, hidden].
+      of_rows: further arrays, [T, R, ...] (or None), handed to `look`.
     """
     T, R, P = prompts.tokens.shape
-    rows = _block_rows(tasks_here(T), R, P)
-    last = jnp.maximum(prompts.lengths - 1, 0)
+    rows = block_rows(T, R, P)
+    inputs = (prompts.tokens, prompts.positions, *of_rows)
 
-    def read(adapter, tokens, positions, last):
-        """One task's block of rows: the logits after each prompt, and the block's cache."""
+    def read(adapter, tokens, positions, *of_rows):
+        """One task's block of rows: what is found there, and the block's cache."""
         collections = variables(base, adapter)
         cache = Cache.empty(model.config, rows, P, model.dtype)
         hidden, cache = model.apply(collections, tokens, positions, None, cache, method="hidden")
-        hidden = jnp.take_along_axis(hidden, last[:, None, None], axis=1)
-        logits: Any = model.apply(collections, hidden, method="logits")
-        return logits[:, 0], cache.keys, cache.values
+        found = look(lambda hidden: model.apply(collections, hidden, method="logits"), hidden, *of_rows)
+        return found, cache.keys, cache.values
+
+    def block(i):
+        return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, i * rows, rows, 1), inputs)
 
     def read_block(i, filled):
-        start = i * rows
-        block = [jax.lax.dynamic_slice_in_dim(x, start, rows, 1) for x in (prompts.tokens, prompts.positions, last)]
-        new = over_tasks(read)(adapted, *block)
-        return jax.tree.map(lambda old, x: jax.lax.dynamic_update_slice_in_dim(old, x, start, 1), filled, new)
+        new = over_tasks(read)(adapted, *block(i))
+        return jax.tree.map(lambda old, x: jax.lax.dynamic_update_slice_in_dim(old, x, i * rows, 1), filled, new)
 
     empty = jax.vmap(lambda _: Cache.empty(model.config, R, slots, model.dtype))(jnp.arange(T))
-    logits = jnp.zeros((T, R, model.config.vocab_size), jnp.float32)
-    logits, cache_keys, cache_values = jax.lax.fori_loop(0, R // rows, read_block, (logits, empty.keys, empty.values))
+    found, _, _ = jax.eval_shape(lambda: over_tasks(read)(adapted, *block(0)))
+    found = jax.tree.map(lambda x: jnp.zeros((T, R, *x.shape[2:]), x.dtype), found)
+    found, cache_keys, cache_values = jax.lax.fori_loop(0, R // rows, read_block, (found, empty.keys, empty.values))
     cache = Cache(
         keys=cache_keys,
         values=cache_values,
         valid=jnp.arange(slots)[None, None] < prompts.lengths[..., None],
         length=jnp.asarray(P, jnp.int32),
     )
-    return constrain(begin(cache, logits, prompts, keys, rules, longest, begun))
+    return cache, found
 
 
 def begin(
@@ -278,19 +307,21 @@ def begin(
         end = jnp.take_along_axis(prompts.positions, last[..., None, None], axis=2)[:, :, 0]
         syntax = _rows(rules.syntax.start)(end)
         logprobs, floor = jnp.zeros((T, R), jnp.float32), jnp.full((T, R), -jnp.inf, jnp.float32)
+        left = jnp.full((T, R), longest, jnp.int32)
     else:
         opened = jnp.maximum(prompts.lengths - begun.written, 1)
         syntax = _rows(partial(replay, rules.syntax))(prompts.tokens, prompts.positions, opened, prompts.lengths)
-        logprobs, floor = jnp.asarray(begun.logprobs), jnp.asarray(begun.floor)
+        logprobs, floor, left = jnp.asarray(begun.logprobs), jnp.asarray(begun.floor), jnp.asarray(begun.left)
     state = DecodeState(
         cache=cache,
         token=jnp.full((T, R), rules.pad_token, jnp.int32),
         syntax=syntax,
-        done=prompts.lengths == 0,
+        done=(prompts.lengths == 0) | (left <= 0),
         tokens=jnp.full((T, R, longest), rules.pad_token, jnp.int32),
         logprobs=logprobs,
         lengths=jnp.zeros((T, R), jnp.int32),
         floor=floor,
+        left=left,
         count=jnp.zeros((), jnp.int32),
         keys=keys,
     )
@@ -337,7 +368,11 @@ def _take_token(state: DecodeState, logits: Float[Array, "T R V"], rules: Rules)
     return state.replace(
         token=token,
         syntax=_rows(rules.syntax.advance)(state.syntax, token),
-        done=~goes_on | jnp.isin(token, jnp.asarray(rules.stop_token)) | (logprobs < state.floor),
+        # A row that goes on has chosen as many tokens as were counted.
+        done=~goes_on
+        | jnp.isin(token, jnp.asarray(rules.stop_token))
+        | (logprobs < state.floor)
+        | (state.count + 1 >= state.left),
         tokens=jax.lax.dynamic_update_slice_in_dim(state.tokens, token[..., None], state.count, axis=2),
         logprobs=logprobs,
         lengths=state.lengths + goes_on,
@@ -350,7 +385,8 @@ def _rows(f: Callable[..., Any]) -> Callable[..., Any]:
     return jax.vmap(jax.vmap(f))
 
 
-def _block_rows(tasks: int, rows: int, width: int) -> int:
-    """The most rows a task, dividing `rows`, whose prompts stay within PREFILL_TOKENS (at least one)."""
-    fitting = [n for n in range(1, rows + 1) if rows % n == 0 and tasks * n * width <= PREFILL_TOKENS]
+def block_rows(tasks: int, rows: int, width: int) -> int:
+    """The most rows of each of `tasks`, dividing `rows`, whose prompts stay within PREFILL_TOKENS (at least one)."""
+    here = tasks_here(tasks)
+    fitting = [n for n in range(1, rows + 1) if rows % n == 0 and here * n * width <= PREFILL_TOKENS]
     return max(fitting, default=1)

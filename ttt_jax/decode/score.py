@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ttt_jax.decode.params import cast, take, variables
-from ttt_jax.decode.views import View
+from ttt_jax.decode.views import View, answer_written, answered
 from ttt_jax.model.cache import Cache, Prefix
 from ttt_jax.model.decoder import Decoder
 from ttt_jax.runtime.mesh import constrain, over_tasks, put, tasks_here
@@ -150,9 +150,9 @@ def score_candidates(
             if read is None:
                 prefix = read_heads(model, base, own, *put(heads))
             else:
-                row = np.int32(v * read.samples)
+                cache, row = read.of_view(v)
                 prefix = view_heads(
-                    read.cache.keys, read.cache.values, row, None if count == T else which, put(heads[2]),
+                    cache.keys, cache.values, np.int32(row), None if count == T else which, put(heads[2]),
                     length=shapes.length,
                 )  # fmt: skip
             begun = []
@@ -193,10 +193,18 @@ class Read(NamedTuple):
     Attributes:
       cache: T queries x (views x samples) rows.
       samples: rows of a view.
+      first: of T x 1 rows, where the first view was decoded alone; `cache` then lacks it.
     """
 
     cache: Cache
     samples: int
+    first: Cache | None = None
+
+    def of_view(self, v: int) -> tuple[Cache, int]:
+        """Where the prompt of a view was read: a cache, and a row of every query in it."""
+        if self.first is None:
+            return self.cache, v * self.samples
+        return (self.first, 0) if v == 0 else (self.cache, (v - 1) * self.samples)
 
 
 class Tails(NamedTuple):
@@ -356,17 +364,11 @@ class _Row(NamedTuple):
 
 
 def _row(view: View, answer: Answer, domain: Domain) -> _Row:
-    # The answer goes through the transform as the answer of a task whose only
-    # query is this one, so that it changes exactly as the demos do.
-    solved = replace(view.task, queries=(view.task.queries[view.query],), answers=(answer,))
-    shown = view.transform.apply(solved)
-    assert shown.answers is not None
-    written = domain.encode([*shown.demos, (shown.queries[0], shown.answers[0])])
-    start = int(np.flatnonzero(written.outputs == len(shown.demos))[0])
-    positions = written.positions[start:].copy()
+    written = answer_written(answered(view, answer), domain)
+    positions = written.positions.copy()
     # A text may ask otherwise than a demonstration does, and then the answer stands elsewhere in the sequence.
-    positions[:, 0] += len(view.prompt) - start
-    return _Row(domain.key(answer), view.prompt, written.tokens[start:], positions)
+    positions[:, 0] += len(view.prompt) - positions[0, 0]
+    return _Row(domain.key(answer), view.prompt, written.tokens, positions)
 
 
 def _batches(rows: Sequence[Sequence[_Row]], shapes: ScoreShapes) -> Iterator[tuple[int, list[list[_Row]]]]:

@@ -31,6 +31,7 @@ from jaxtyping import Array, Float, Int
 from ttt_jax.decode.generate import Begun, Generated, Prompts, generate
 from ttt_jax.decode.params import cast, variables
 from ttt_jax.decode.syntax import Syntax
+from ttt_jax.decode.written import placed, walk
 from ttt_jax.model.decoder import Decoder
 from ttt_jax.runtime.mesh import over_tasks, tasks_here
 
@@ -151,6 +152,7 @@ def search(
             written=_array(began, lambda branch: len(branch.tokens), np.int32),
             logprobs=_array(began, lambda branch: branch.logprob, np.float32),
             floor=np.full((T, R), options.floor, np.float32),
+            left=_array(began, lambda branch: options.max_new_tokens - len(branch.tokens), np.int32),
         )
         answers = generate(
             model, base, adapted, _continued(prompts, began, width, options), options.syntax,
@@ -251,7 +253,7 @@ def branch_points(
     N, V = min(longest, P), model.config.vocab_size
     steps = jnp.arange(N)
     start = prompts.lengths - written
-    answers, _, legal = _walk(syntax, prompts, written, N)
+    answers, _, legal = walk(syntax, prompts, written, N)
 
     def one_row(logits, answer, legal, written, known):
         logprobs = jax.nn.log_softmax(logits)  # [N, V]: before each token of the answer
@@ -280,46 +282,6 @@ def branch_points(
     arrays = (prompts.tokens, prompts.positions, start, answers, legal, written, known)
     out = jax.lax.map(lambda block: over_tasks(one_task)(adapted, *block), jax.tree.map(blocks, arrays))
     return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(T, R, -1), out)
-
-
-@partial(jax.jit, static_argnames=("syntax", "longest"))
-def placed(syntax: Syntax, prompts: Prompts, written: Int[Array, "T R"], longest: int) -> Prompts:
-    """The same prompts, with the positions of the answers at their ends as the syntax says."""
-    P = prompts.tokens.shape[-1]
-    _, places, _ = _walk(syntax, prompts, written, min(longest, P))
-    step = jnp.arange(P)[None, None] - (prompts.lengths - written)[..., None]
-    of_answer = (step >= 0) & (step < written[..., None])
-    moved = jnp.take_along_axis(places, jnp.clip(step, 0, places.shape[2] - 1)[..., None], axis=2)
-    return prompts._replace(positions=jnp.where(of_answer[..., None], moved, prompts.positions))  # pyright: ignore
-
-
-def _walk(syntax: Syntax, prompts: Prompts, written: Int[Array, "T R"], longest: int):
-    """The answers at the ends of prompts: tokens [T, R, N], positions [T, R, N, axes], legal tokens before each.
-
-    The loop is outside and the rows inside, so that every step writes one slice.
-    """
-    rows = lambda f: jax.vmap(jax.vmap(f))  # noqa: E731
-    start = jnp.maximum(prompts.lengths - written, 1)
-    at = jnp.minimum(start[..., None] + jnp.arange(longest)[None, None], prompts.tokens.shape[-1] - 1)
-    answers = jnp.take_along_axis(jnp.asarray(prompts.tokens), at, axis=2)
-    end = jnp.take_along_axis(jnp.asarray(prompts.positions), (start - 1)[..., None, None], axis=2)[:, :, 0]
-
-    def put(table, x, i):
-        return jax.lax.dynamic_update_slice_in_dim(table, x[:, :, None].astype(table.dtype), i, axis=2)
-
-    def step(i, carry):
-        state, places, legal = carry
-        allowed = rows(syntax.legal)(state)
-        legal = None if legal is None else put(legal, allowed, i)
-        state = rows(syntax.advance)(state, answers[:, :, i])
-        return state, put(places, rows(syntax.position)(state), i), legal
-
-    state = rows(syntax.start)(end)
-    allowed = jax.eval_shape(rows(syntax.legal), state)
-    legal = None if allowed is None else jnp.zeros((*answers.shape, allowed.shape[-1]), bool)
-    places = jnp.zeros((*answers.shape, end.shape[-1]), end.dtype)
-    _, places, legal = jax.lax.fori_loop(0, jnp.max(written), step, (state, places, legal))
-    return answers, places, legal
 
 
 def _complete(completion: Completion, options: Search) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from ttt_jax.config import DecodeConfig
-from ttt_jax.tasks.task import Domain, Encoded, Task, Transform, keyed_rng
+from ttt_jax.tasks.task import Answer, Domain, Encoded, Task, Transform, keyed_rng
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,26 @@ class View:
     prompt: Encoded
 
 
+def answered(view: View, answer: Answer) -> Task:
+    """The view's task with its query alone, and an answer to that, given in the task's own frame.
+
+    The answer goes through the transform as that of a task, so that it changes exactly as the demos do.
+    """
+    solved = replace(view.task, queries=(view.task.queries[view.query],), answers=(answer,))
+    return view.transform.apply(solved)
+
+
+def answer_written(shown: Task, domain: Domain) -> Encoded:
+    """The answer of what `answered` gives as it is written after the prompt, its stop token included.
+
+    Positions are those it has where it is the last of the demonstrations.
+    """
+    assert shown.answers is not None
+    written = domain.encode([*shown.demos, (shown.queries[0], shown.answers[0])])
+    start = int(np.flatnonzero(written.outputs == len(shown.demos))[0])
+    return Encoded(written.tokens[start:], written.positions[start:], written.outputs[start:])
+
+
 def make_views(
     task: Task, query: int, domain: Domain, config: DecodeConfig, seed: int, purpose: str = "views"
 ) -> list[View]:
@@ -41,10 +63,11 @@ def make_views(
 
     Raises:
       IndexError: where the task has no such query.
-      ValueError: `config.search_above` asks for what is not done where queries share a prefix.
+      ValueError: `config.search_above` or `config.speculate` asks for what is not done where queries share a prefix.
     """
-    if domain.shared_prefix and config.search_above is not None:
-        raise ValueError(f"decode.search_above: not for domain {domain.name}, whose queries share what they read")
+    for name, asked in (("search_above", config.search_above is not None), ("speculate", config.speculate)):
+        if domain.shared_prefix and asked:
+            raise ValueError(f"decode.{name}: not for domain {domain.name}, whose queries share what they read")
     if not 0 <= query < len(task.queries):
         raise IndexError(f"task {task.id} has {len(task.queries)} queries, no query {query}")
     task = task.hide_answers()

@@ -111,6 +111,7 @@ def compute_metrics(
       Fractions of 1, each {"value", "low", "high", "n"} with a 95% interval
       (Wilson; bootstrap for partial credit), or None where no answer is known.
       "per_task" gives the place of every right answer, for paired comparisons;
+      "speculation", where views were decoded by drafts, what came of these in every arm;
       "measures", where the domain has its own numbers, those of every arm and baseline;
       "process", "difficulty" and "groups" (by task), of generated problems: see `evaluate.reasoning`.
     """
@@ -144,6 +145,7 @@ def compute_metrics(
         "seconds_by_arm": seconds,
         "tokens": {name: sum(of[name] for of in tokens.values()) for name in TOKENS},
         **{name: about.get(name) for name in ABOUT},
+        **({"speculation": drafts} if (drafts := speculation(records, arms)) else {}),
         **({"measures": own_measures} if own_measures else {}),
         **{
             name: of
@@ -158,6 +160,20 @@ def compute_metrics(
             id_: {arm: list(o.ranks) for arm in arms if (o := outcomes[arm][id_]) is not None} for id_ in records
         },
     }
+
+
+def speculation(records: Mapping[str, Record], arms: Sequence[str]) -> dict[str, dict[str, int]]:
+    """By arm, of all tasks: drafts, tokens offered and accepted, drafts accepted whole, steps with and without them.
+
+    Empty of a run without drafts. See `decode.speculate.Speculated.counts`.
+    """
+    found = {}
+    for arm in arms:
+        own = [of for record in records.values() if (of := record["arms"].get(arm, {}).get("speculation"))]
+        if own:
+            # A batch's steps are divided among its queries: they add up to a whole number again.
+            found[arm] = {name: round(math.fsum(of[name] for of in own)) for name in own[0]}
+    return found
 
 
 def _groups(records: Mapping[str, Record], tasks: Mapping[str, Task]) -> dict[str, str]:

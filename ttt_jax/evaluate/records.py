@@ -22,6 +22,7 @@ class Answers:
       scores: one per query; None where selection needs none.
       seconds: this task's share of the group's: adapt, decode, select.
       tokens: adapt, decode and prompt.
+      speculation: what drafts did (`Speculated.counts`); None where there were none to be made.
     """
 
     candidates: Sequence[Sequence[Candidate]]
@@ -29,6 +30,7 @@ class Answers:
     scores: Sequence[Scores | None]
     seconds: Mapping[str, float]
     tokens: Mapping[str, int]
+    speculation: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def _arm(answers: Answers, domain: Domain) -> dict[str, Any]:
         "seconds": dict(answers.seconds),
         "tokens": dict(answers.tokens),
         "fell_back": False,
+        **({"speculation": dict(answers.speculation)} if answers.speculation else {}),
         **({"steps": steps} if any(of_query is not None for of_query in steps) else {}),
     }
 

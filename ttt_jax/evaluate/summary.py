@@ -59,6 +59,18 @@ def print_summary(metrics: Mapping[str, Any], records: Mapping[str, Record], con
     )
     if waste := wasted(metrics):
         console.print(waste, highlight=False)
+    for line in drafted(metrics):
+        console.print(line, highlight=False)
+
+
+def drafted(metrics: Mapping[str, Any]) -> list[str]:
+    """What speculative decoding did, a line an arm; none of a run without it."""
+    return [
+        f"{label(arm)}: {of['accepted']} of {of['offered']} draft tokens accepted "
+        f"({of['accepted'] / max(1, of['offered']):.0%}), {of['whole']} of {of['drafts']} drafts whole; "
+        f"{of['steps']} decoding steps, {of['plain_steps']} without drafts"
+        for arm, of in (metrics.get("speculation") or {}).items()
+    ]
 
 
 def wasted(metrics: Mapping[str, Any]) -> str:
