@@ -33,6 +33,7 @@ from ttt_jax.decode.generate import Prompts, generate, prefill
 from ttt_jax.decode.generate import Rules
 from ttt_jax.decode.params import cast
 from ttt_jax.decode.sampling import Sampling
+from ttt_jax.decode.speculate import take_up
 from ttt_jax.decode.syntax import TextSyntax
 from ttt_jax.model.config import ModelConfig, RopeConfig
 from ttt_jax.model.decoder import Decoder
@@ -78,6 +79,11 @@ def run(devices):
                 adapter.model, base, adapters, prompts, TextSyntax(),
                 stop_token=33, pad_token=0, max_new_tokens=5, chunk=4,
             )
+            # Drafts that go wrong after 0 to 5 tokens change nothing.
+            drafts = [[(*said.tokens[t, r, : (t + r) % 6].tolist(), 31)[:5] for r in range(R)] for t in range(T)]
+            by_drafts = take_up(adapter.model, base, adapters, prompts, drafts, rules, 5, 4).said
+            assert (by_drafts.tokens == said.tokens).all()
+            assert np.abs(by_drafts.logprobs - said.logprobs).max() < 1e-4
         return {
             "adapt": hlo.collective_traffic(program.as_text()),
             "prefill": hlo.collective_traffic(reading.as_text()),

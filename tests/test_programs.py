@@ -82,6 +82,33 @@ def test_no_decoding_is_compiled_whose_caches_alone_are_too_large(config, made):
     assert made.most_decoding(8, 1, 2) is None, "not where the number is the user's"
 
 
+def test_drafts_count_in_the_memory_of_decoding(config, made):
+    options = {**GREEDY, "decode__max_new_tokens": 16, "decode__chunk": 4}
+    plain = Programs(made.adapter, made.domain, with_options(config, **options))
+    drafts = Programs(made.adapter, made.domain, with_options(config, **options, decode__speculate=True))
+    alone, more = (list(p.decode(2, 128, "adapted", 2)) for p in (plain, drafts))
+    for name in ("first view: read 2 x 1 x 128", "drafts of 8: read 2 x 2 x 136", "drafts of 16: read 2 x 2 x 144"):
+        assert sum(program.name.startswith(name) for program in more) == 1
+    assert all(program.length == 128 for program in more if program.stage == "decode")
+    plain_most, drafts_most = (max(p.parts["cache"] for p in of if p.parts) for of in (alone, more))
+    # Three views, in room for answers; or two in room for drafts too, and the first view's cache beside theirs.
+    expected = (2 * (128 + 16 + 15) + (128 + 15)) / (3 * (128 + 15))
+    assert drafts_most / plain_most == pytest.approx(expected, rel=0.01)
+    most = [
+        Programs.most_decoding(of, 8, 4 * plain_most, 0)
+        for of in (
+            Programs(
+                made.adapter,
+                made.domain,
+                with_options(config, **options, decode__slots="auto", decode__speculate=speculate),
+            )
+            for speculate in (False, True)
+        )
+    ]
+    fewer = [of(128) for of in most if of is not None]
+    assert len(fewer) == 2 and 1 <= fewer[1] <= fewer[0]
+
+
 def test_slots_are_lowered_until_what_was_compiled_fits_and_nothing_is_compiled_twice(config, made, monkeypatch):
     auto = Programs(made.adapter, made.domain, with_options(config, adapt__slots="auto", decode__slots="auto"))
     tasks, limit, tried = load(config)[3].tasks, 1 << 40, []

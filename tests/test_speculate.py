@@ -13,9 +13,13 @@ import pytest
 import ttt_jax.decode.speculate as speculation
 from ttt_jax.config import DecodeConfig, LoraConfig
 from ttt_jax.decode.candidates import decode_candidates, score_queries
+from ttt_jax.decode.generate import Prompts, Rules, generate
+from ttt_jax.decode.sampling import Sampling
 from ttt_jax.decode.score import ScoreShapes
-from ttt_jax.decode.speculate import Speculated, drafts_of, summed
+from ttt_jax.decode.speculate import Speculated, drafts_of, summed, take_up
+from ttt_jax.decode.syntax import TextSyntax
 from ttt_jax.decode.views import make_views
+from ttt_jax.model.config import ModelConfig, RopeConfig
 from ttt_jax.model.decoder import Decoder
 from ttt_jax.model.lora import init_adapter
 from ttt_jax.tasks.arc import ArcDomain
@@ -24,7 +28,7 @@ from ttt_jax.tasks.task import Task
 ARC = ArcDomain()
 T, VIEWS, LONGEST, WIDTH = 3, 6, 24, 96
 STOP, NEWLINE = ARC.stop_token, 10
-PLAIN = DecodeConfig(views=VIEWS, slots=T, chunk=4, max_new_tokens=LONGEST)
+PLAIN = DecodeConfig(views=VIEWS, slots=T, chunk=6, max_new_tokens=LONGEST)
 DRAFTS = dataclasses.replace(PLAIN, speculate=True)
 
 
@@ -216,6 +220,54 @@ def test_the_longest_agreeing_beginning_is_accepted_wherever_a_draft_goes_wrong(
         assert how.accepted.ravel().tolist() == accepted
     assert {("right", True), ("right", False), ("last", True), ("last", False), ("short", True)} <= tried
     speculation.check.clear_cache()
+
+
+@pytest.mark.parametrize("window", [None, 5])
+def test_text_of_any_stop_token_is_taken_up_and_gone_on_with(window):
+    # No grammar, several stop tokens, attention that counts what was read and not what was dropped.
+    config = ModelConfig(
+        24, 32, 64, 2, 4, 2, 8, RopeConfig((1e4,), (4,)), tie_embeddings=False, sliding_window=window,
+        windowed_layers=(0,),
+    )  # fmt: skip
+    text = Decoder(config)
+    base = drawn(jax.eval_shape(text.init, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))["params"], 2, 2.0)
+    rng = np.random.default_rng(3)
+    lengths = rng.integers(3, 17, (2, 8)).astype(np.int32)
+    lengths[1, 7] = 0  # a row without a prompt
+    positions = np.broadcast_to(np.arange(16, dtype=np.int32)[:, None], (2, 8, 16, 1)).copy()
+    prompts = Prompts(rng.integers(3, 24, (2, 8, 16)).astype(np.int32), positions, lengths)
+    rules = Rules(TextSyntax(), (0, 1), 2, Sampling(), grammar=True)
+    expected = generate(
+        text,
+        base,
+        None,
+        prompts,
+        rules.syntax,
+        stop_token=(0, 1),
+        pad_token=2,
+        max_new_tokens=12,
+        chunk=3,
+        grammar=True,
+    )
+    greedy = np.empty((2, 8), object)
+    for t, r in np.ndindex(2, 8):
+        greedy[t, r] = tuple(expected.tokens[t, r, : expected.lengths[t, r]].tolist())
+    assert {said[-1] for said in greedy.ravel() if said} >= {0, 1} and (expected.lengths == 12).any()
+
+    def wrong(said, k):
+        """The first k tokens, and one that does not follow; all of it where nothing can follow."""
+        return (*said[:k], 23 if said[k] != 23 else 22) if k < len(said) else said
+
+    cuts = [min(int(rng.integers(13)), len(said)) for said in greedy.ravel()]
+    whole = [len(said) for said in greedy.ravel()]
+    for change, agree in ((lambda said, k: said, whole), (lambda said, k: said[:k], cuts), (wrong, cuts)):
+        drafts = [change(said, k) for said, k in zip(greedy.ravel(), cuts, strict=True)]
+        got = take_up(text, base, None, prompts, [drafts[:8], drafts[8:]], rules, 12, 3)
+        np.testing.assert_array_equal(got.said.tokens, expected.tokens)
+        np.testing.assert_array_equal(got.said.lengths, expected.lengths)
+        np.testing.assert_allclose(got.said.logprobs, expected.logprobs, rtol=1e-5, atol=1e-5)
+        assert got.accepted.ravel().tolist() == agree
+    assert len(set(cuts)) > 4
 
 
 def test_a_draft_is_what_the_first_view_means_written_in_the_others():

@@ -96,6 +96,8 @@ def test_search_is_refused_before_a_run_where_queries_share_what_they_read():
     domain = get_domain("bbh")
     with pytest.raises(ValueError, match=r"decode\.search_above: not for domain bbh"):
         make_views(make_task(), 0, domain, DecodeConfig(search_above=0.1), seed=0)
+    with pytest.raises(ValueError, match=r"decode\.speculate: not for domain bbh"):
+        make_views(make_task(), 0, domain, DecodeConfig(speculate=True), seed=0)
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,6 @@ def decode_by_drafts(
     """
     longest = config.max_new_tokens or domain.max_answer_tokens
     rules = draft_rules(domain, config)
-    base, adapted = cast(base, model.dtype), cast(adapted, model.dtype)
     one, others = Prompts(*(x[:, :1] for x in prompts)), Prompts(*(x[:, 1:] for x in prompts))
     caches: list[Cache] = []
     keep = caches.append if on_caches else lambda cache: None
@@ -157,20 +156,64 @@ def decode_by_drafts(
 
     said = [tuple(row[0, : n[0]].tolist()) for row, n in zip(first.tokens, first.lengths, strict=True)]
     drafts = [drafts_of(of_query, said[q], domain, longest) for q, of_query in enumerate(views)]
-    most = max((len(draft) for of_query in drafts for draft in of_query), default=0)
-    room = min(size for size in draft_rooms(config.chunk, longest) if size >= most)
-    offered, written = _offered(others, drafts, room, rules.pad_token)
-    width, free = offered.tokens.shape[-1], min(config.chunk, longest - 1)
-    keys = np.zeros((*written.shape, 2), np.uint32)
-    on_stage(f"reading prompts and drafts of {width} tokens")
-    options: dict[str, Any] = dict(rules=rules, slots=width + free, longest=longest, room=room)
-    state, accepted = check(model, base, adapted, *put((offered, written, keys)), **options)
-    went_on = finish(model, base, adapted, state, width, free, rules, on_stage, keep)
+    rest = take_up(model, base, adapted, others, drafts, rules, longest, config.chunk, on_stage, keep)
     if on_caches:
         on_caches(Caches(*caches))
-    accepted, own = np.asarray(accepted), slice(len(views))
-    how = Speculated(room, first.lengths[own, 0], written[own], accepted[own], went_on.lengths[own])
-    return _joined(first, drafts, accepted, went_on, rules.pad_token), how
+    own = slice(len(views))
+    after = rest.said.lengths - rest.accepted
+    how = Speculated(rest.room, first.lengths[own, 0], rest.offered[own], rest.accepted[own], after[own])
+    return Generated(*(np.concatenate(both, axis=1) for both in zip(first, rest.said, strict=True))), how
+
+
+class TakenUp(NamedTuple):
+    """Answers by way of drafts.
+
+    Attributes:
+      said: as `generate` gives it.
+      offered, accepted: int32[T, R], tokens of each draft, and how many of them were taken over.
+      room: drafts were padded to so many tokens.
+    """
+
+    said: Generated
+    offered: Int[np.ndarray, "T R"]
+    accepted: Int[np.ndarray, "T R"]
+    room: int
+
+
+def take_up(
+    model: Decoder,
+    base: Any,
+    adapted: Any | None,
+    prompts: Prompts,
+    drafts: Sequence[Sequence[Draft]],
+    rules: Rules,
+    longest: int,
+    chunk: int,
+    on_stage: Callable[[str], None] = lambda stage: None,
+    on_cache: Callable[[Cache], None] = lambda cache: None,
+) -> TakenUp:
+    """The greedy answers to prompts, each with a draft of any worth.
+
+    Args:
+      model, base, adapted, on_stage, on_cache: as for `generate`.
+      prompts: T x R.
+      drafts: of the rows of the first queries, each of at most `longest` tokens; the other rows have none.
+      rules: greedy.
+      longest: the most tokens of an answer, its stop token included.
+      chunk: as for `generate`.
+    """
+    base, adapted = cast(base, model.dtype), cast(adapted, model.dtype)
+    most = max((len(draft) for of_query in drafts for draft in of_query), default=0)
+    room = min(size for size in draft_rooms(chunk, longest) if size >= most)
+    with_drafts, offered = _offered(prompts, drafts, room, rules.pad_token)
+    width, free = with_drafts.tokens.shape[-1], min(chunk, longest - 1)
+    keys = np.zeros((*offered.shape, 2), np.uint32)
+    on_stage(f"reading prompts and drafts of {width} tokens")
+    options: dict[str, Any] = dict(rules=rules, slots=width + free, longest=longest, room=room)
+    state, accepted = check(model, base, adapted, *put((with_drafts, offered, keys)), **options)
+    after = finish(model, base, adapted, state, width, free, rules, on_stage, on_cache)
+    accepted = np.asarray(accepted)
+    return TakenUp(_joined(drafts, accepted, after, rules.pad_token), offered, accepted, room)
 
 
 def draft_rules(domain: Domain, config: DecodeConfig) -> Rules:
@@ -226,17 +269,16 @@ def _offered(
 
 
 def _joined(
-    first: Generated, drafts: Sequence[Sequence[Draft]], accepted: Int[np.ndarray, "T R"], after: Generated, pad: int
+    drafts: Sequence[Sequence[Draft]], accepted: Int[np.ndarray, "T R"], after: Generated, pad: int
 ) -> Generated:
-    """The answers of the first view, and those of the others: what was accepted of drafts and what came after."""
+    """What was accepted of drafts, and after it what was decoded."""
     tokens = np.full_like(after.tokens, pad)
     for t, of_query in enumerate(drafts):
         for r, draft in enumerate(of_query):
             n, more = int(accepted[t, r]), int(after.lengths[t, r])
             tokens[t, r, :n] = draft[:n]
             tokens[t, r, n : n + more] = after.tokens[t, r, :more]
-    others = Generated(tokens, after.logprobs, accepted + after.lengths)
-    return Generated(*(np.concatenate(both, axis=1) for both in zip(first, others, strict=True)))
+    return Generated(tokens, after.logprobs, accepted + after.lengths)
 
 
 @partial(jax.jit, static_argnames=("model", "rules", "slots", "longest", "room"))
