@@ -171,7 +171,8 @@ def stream_params(
             array = jnp.asarray(part(tuple(slice(0, n) for n in shape)))
         else:
             array = jax.make_array_from_callback(shape, place(path, shape), part)
-        params[path] = quantize_kernel(array, smaller) if smaller else array
+        # Waited for: copies that are still under way keep what they copy from, on a busy machine many at once.
+        params[path] = jax.block_until_ready(quantize_kernel(array, smaller) if smaller else array)
     return unflatten(params)
 
 
