@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from synthetic_run import make_run
 
-from ttt_jax.config import DecodeConfig, RunConfig, SelectConfig
+from ttt_jax.config import DecodeConfig, HostsConfig, RunConfig, SelectConfig
 from ttt_jax.evaluate import runs
 from ttt_jax.evaluate.measurement import equal_seconds, measure
 from ttt_jax.evaluate.tables import results_table
@@ -153,6 +154,24 @@ def test_the_candidates_of_all_seeds_together_are_an_arm_of_their_own(tmp_path):
     best = 100 * found["selection"]["adapted"]["product_of_experts"]["pass@2"]["value"]
     assert "the same adapted candidates, ranked by: vote " in table and f"product of experts {best:.1f} (" in table
     assert f"| {together} |" in table and f"{together} - adapted: " in table
+
+
+def test_a_run_that_came_to_its_end_on_many_hosts_is_taken_from_its_directory(tmp_path):
+    grid = np.zeros((3, 4), np.int8)
+    tasks = [Task(f"task{i}", ((grid, grid),) * 2, (grid,), (grid,)) for i in range(3)]
+    config = RunConfig(run_dir=str(tmp_path / "r"))
+    make_run(tmp_path / "r", tasks, config=replace(config, hosts=HostsConfig(count=4, index=0)))
+
+    def never(config, command):
+        raise AssertionError("the run was made again")
+
+    out = tmp_path / "out.json"
+    assert measure(config, never, out, 1, 0.0, "c") == 0
+    first = json.loads(out.read_text())["runs"]["first"]
+    assert first["per_task"] == json.loads((tmp_path / "r" / "metrics.json").read_text())["per_task"]
+    # Other options are another run, which that directory is not.
+    with pytest.raises(AssertionError, match="made again"):
+        measure(replace(config, seed=1), never, tmp_path / "other.json", 1, 1e9, "c")
 
 
 def test_metrics_of_an_earlier_run_are_not_taken_for_those_of_one_that_was_refused(tmp_path):

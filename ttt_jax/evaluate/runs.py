@@ -13,12 +13,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ttt_jax.config import RunConfig
+from ttt_jax.config import HostsConfig, RunConfig
+from ttt_jax.config_loader import from_yaml
 from ttt_jax.runtime.files import write_json
 
 Run = Callable[[RunConfig, str], int]
 FINISHED = (0, 3)
 """Exit statuses of `ttt_jax.run.run` that leave metrics: of all tasks, or of all that could be read."""
+METRICS = "metrics.json"
 Runs = dict[str, dict[str, Any]]
 """Name -> metrics of a run, and its options under "config"."""
 
@@ -36,7 +38,8 @@ def finish_runs(
     """Makes runs in order, and writes one JSON file, brought up to date after each.
 
     A run that the file has, of the same options, is not made again, on whatever
-    machine that was: a measurement goes on elsewhere with the file alone. Once
+    machine that was: a measurement goes on elsewhere with the file alone. Nor is
+    one whose directory holds its metrics already, on however many hosts. Once
     the budget is used, the run under way is asked to stop as by SIGTERM (the
     same command goes on with it where its directory is), and none begins.
 
@@ -69,16 +72,17 @@ def finish_runs(
             found[name] = known[name]
             continue
         left = budget_seconds - (time.monotonic() - began)
-        if left <= 0:
+        if left <= 0 and not made(config):
             print(f"the budget of {budget_seconds:.0f} s is used; left out: {', '.join(names[i:])}")
             break
         print(f"{name}: {config.run_dir}", flush=True)
-        with stopped_after(left):
-            status = run(config, command)
-        metrics = Path(config.run_dir) / "metrics.json"
-        if status not in FINISHED or not metrics.exists():
-            return status
-        found[name] = {"config": record, **json.loads(metrics.read_text()), **finished(config)}
+        if not made(config):
+            with stopped_after(left):
+                status = run(config, command)
+            if status not in FINISHED or not (Path(config.run_dir) / METRICS).exists():
+                return status
+        metrics = json.loads((Path(config.run_dir) / METRICS).read_text())
+        found[name] = {"config": record, **metrics, **finished(config)}
         save(found)
     if found:
         save(found)
@@ -98,8 +102,17 @@ def seconds_per_task(metrics: Mapping[str, Any], arm: str) -> float:
 
 
 def recorded(config: RunConfig) -> dict[str, Any]:
-    """What a run's numbers depend on, as JSON: not where it is written, nor where the task files are."""
-    return json.loads(json.dumps(asdict(replace(config, run_dir="", tasks=replace(config.tasks, path=None)))))
+    """What a run's numbers depend on, as JSON: not where it is written, where the task files are, or on which hosts."""
+    anywhere = replace(config, run_dir="", tasks=replace(config.tasks, path=None), hosts=HostsConfig())
+    return json.loads(json.dumps(asdict(anywhere)))
+
+
+def made(config: RunConfig) -> bool:
+    """Whether the run's directory holds metrics of these options, whoever made them."""
+    folder = Path(config.run_dir)
+    if not (folder / METRICS).exists() or not (folder / "config.yaml").exists():
+        return False
+    return agree(recorded(from_yaml(RunConfig, folder / "config.yaml")), recorded(config))
 
 
 def agree(earlier: Any, now: Any) -> bool:
