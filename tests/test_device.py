@@ -4,25 +4,25 @@ import os
 import subprocess
 import sys
 
-from ttt_jax.runtime.device import keep_cudnn_out_of_graphs
+from ttt_jax.runtime.device import launch_without_graphs
 
 
 def test_the_flag_joins_those_that_are_there_and_gives_way_to_the_users_own(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_use_onednn=false")
-    keep_cudnn_out_of_graphs()
-    keep_cudnn_out_of_graphs()
-    assert os.environ["XLA_FLAGS"] == "--xla_cpu_use_onednn=false --xla_gpu_enable_command_buffer=-CUDNN"
-    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_enable_command_buffer=")
-    keep_cudnn_out_of_graphs()
-    assert os.environ["XLA_FLAGS"] == "--xla_gpu_enable_command_buffer="
+    launch_without_graphs()
+    launch_without_graphs()
+    assert os.environ["XLA_FLAGS"] == "--xla_cpu_use_onednn=false --xla_gpu_enable_command_buffer="
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_enable_command_buffer=FUSION")
+    launch_without_graphs()
+    assert os.environ["XLA_FLAGS"] == "--xla_gpu_enable_command_buffer=FUSION"
 
 
 def test_xla_knows_the_flag_and_reads_it_after_jax_is_imported():
     script = """
 import jax, os
-from ttt_jax.runtime.device import keep_cudnn_out_of_graphs
+from ttt_jax.runtime.device import launch_without_graphs
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=3"
-keep_cudnn_out_of_graphs()
+launch_without_graphs()
 assert jax.device_count() == 3
 print(float(jax.jit(lambda x: x + 1)(1.0)))
 """

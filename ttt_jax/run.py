@@ -31,7 +31,7 @@ from ttt_jax.programs import Programs, misfits
 from ttt_jax.runtime import mesh
 from ttt_jax.runtime.compile_cache import enable_compile_cache
 from ttt_jax.runtime.compile_log import CompileLog
-from ttt_jax.runtime.device import compute_dtype, describe_device, keep_cudnn_out_of_graphs, versions
+from ttt_jax.runtime.device import compute_dtype, describe_device, launch_without_graphs, versions
 from ttt_jax.runtime.distributed import Host, HostRun, Results, gather, join
 from ttt_jax.runtime.interrupt import Interrupt, Interrupted
 from ttt_jax.runtime.memory import memory_limit
@@ -55,7 +55,7 @@ def run(config: RunConfig, command: str) -> int:
       after SIGTERM and 130 after Ctrl-C (the same command goes on).
     """
     began = time.perf_counter()
-    keep_cudnn_out_of_graphs()
+    launch_without_graphs()
     try:
         host, devices = join(config.hosts), mesh.local_mesh(config.mesh)
     except ValueError as error:

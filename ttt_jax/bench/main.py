@@ -55,13 +55,16 @@ def run_benchmark(
     import jax
 
     from ttt_jax.bench.ceilings import measure_ceilings
-    from ttt_jax.runtime.device import compute_dtype, describe_device, versions
+    from ttt_jax.runtime.device import compute_dtype, describe_device, launch_without_graphs, versions
 
+    launch_without_graphs()  # as a run does
     dtype = compute_dtype("auto")
     say(f"{jax.devices()[0].device_kind}, {jax.numpy.dtype(dtype).name}, jax {jax.__version__}")
     ceilings = measure_ceilings(dtype)
     say(describe_ceilings(ceilings))
-    report.set(device=describe_device(), versions=versions(), ceilings=ceilings.as_dict())
+    report.set(
+        device=describe_device(), versions=versions(), xla_flags=os.environ["XLA_FLAGS"], ceilings=ceilings.as_dict()
+    )
     run_cases(ceilings, dtype, budget, report)
 
     say("")

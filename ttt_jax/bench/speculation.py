@@ -19,7 +19,7 @@ from ttt_jax.run import compiled_plan, load
 from ttt_jax.runtime import mesh
 from ttt_jax.runtime.compile_cache import enable_compile_cache
 from ttt_jax.runtime.compile_log import CompileLog
-from ttt_jax.runtime.device import describe_device, keep_cudnn_out_of_graphs, versions
+from ttt_jax.runtime.device import describe_device, launch_without_graphs, versions
 from ttt_jax.runtime.files import write_json
 from ttt_jax.runtime.progress import Progress
 
@@ -69,7 +69,7 @@ def bench_speculation(config: SpeculationBenchConfig) -> dict[str, Any]:
     Raises:
       ValueError: for wrong options or tasks that cannot be read.
     """
-    keep_cudnn_out_of_graphs()
+    launch_without_graphs()
     with mesh.use(mesh.local_mesh(config.mesh)), CompileLog() as compile_log:
         enable_compile_cache()
         plain = config.run_config(False)

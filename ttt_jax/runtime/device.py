@@ -17,16 +17,17 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 _GRAPHS = "--xla_gpu_enable_command_buffer="
 
 
-def keep_cudnn_out_of_graphs() -> None:
+def launch_without_graphs() -> None:
     """Sets an XLA flag before jax starts its backend, if $XLA_FLAGS does not say otherwise.
 
-    XLA captures parts of a program as CUDA graphs when it first runs. Runs that compiled while the device worked broke
-    off (jax 0.11.2, H200: "capturing stream has unjoined work" in cuDNN, in others invalid arguments). That cuDNN's
-    attention in graphs was the cause is a guess; it is launched seldom enough to do without.
+    XLA captures parts of a program as CUDA graphs when it first runs. On H200 (jax 0.11.2) three processes of eight
+    broke off there ("capturing stream has unjoined work", or invalid arguments), and one of the next four with cuDNN's
+    kernels kept out of graphs. The cause is not known. Without graphs a token of decoding at a context of 2,048 takes
+    4% longer (docs/performance.md).
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if _GRAPHS not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {_GRAPHS}-CUDNN".strip()
+        os.environ["XLA_FLAGS"] = f"{flags} {_GRAPHS}".strip()
 
 
 def describe_device() -> dict[str, Any]:
