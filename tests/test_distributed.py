@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import socket
@@ -9,26 +10,52 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ttt_jax.config import HostsConfig, RunConfig
+from ttt_jax.run import share_of
 from ttt_jax.runtime.distributed import Host, HostRun, Results, gather
 from ttt_jax.runtime.interrupt import Interrupted
 from ttt_jax.runtime.run_dir import RunDir, RunDirError
+from ttt_jax.tasks.registry import get_domain
+from ttt_jax.tasks.task import Task
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@given(st.lists(st.text("abc", min_size=1, max_size=4)), st.integers(1, 5))
+@given(st.lists(st.tuples(st.text("abc", min_size=1, max_size=4), st.integers(1, 99))), st.integers(1, 5))
 def test_shares_are_everything_once_and_keep_keys_together(items, count) -> None:
-    shares = [Host(index, count).share(items, lambda item: item[0]) for index in range(count)]
+    def key(item):
+        return item[0][0]
+
+    shares = [Host(index, count).share(items, key, lambda item: item[1]) for index in range(count)]
     assert sorted(item for share in shares for item in share) == sorted(items)
-    for key in {item[0] for item in items}:
-        assert sum(any(item[0] == key for item in share) for share in shares) == 1
-    keys = [len({item[0] for item in share}) for share in shares]
-    assert max(keys) - min(keys) <= 1
+    for name in {key(item) for item in items}:
+        assert sum(any(key(item) == name for item in share) for share in shares) == 1
+
+
+@given(st.lists(st.integers(1, 99), min_size=1), st.integers(1, 5))
+def test_shares_cost_alike_and_neighbours_in_cost_stay_together(costs, count) -> None:
+    items = list(enumerate(costs))
+    shares = [Host(i, count).share(items, lambda x: f"{x[0]:03}", lambda x: x[1]) for i in range(count)]
+    for share in shares:
+        assert sum(cost for _, cost in share) <= sum(costs) / count + max(costs)
+    ranges = [[cost for _, cost in share] for share in shares if share]
+    assert all(max(shorter) <= min(longer) for shorter, longer in itertools.pairwise(ranges))
+
+
+def test_hosts_meet_few_lengths_of_prompts() -> None:
+    domain = get_domain("arc")
+    grids = [np.zeros((side, side), np.int8) for side in range(1, 25)]
+    tasks = [Task(f"{i * 7 % 24:02}", ((grid, grid),), (grid,), None) for i, grid in enumerate(grids)]
+    shares = [share_of(Host(i, 3), tasks, domain, by_family=False) for i in range(3)]
+    sides = [[task.queries[0].shape[0] for task in share] for share in shares]
+    assert sides == [sorted(of) for of in sides] and [side for of in sides for side in of] == list(range(1, 25))
+    assert len(sides[0]) > len(sides[1]) > len(sides[2]) > 1
+    assert share_of(Host(), tasks, domain, by_family=False) == tasks
 
 
 @pytest.fixture(params=["disk", "object store"])
@@ -114,12 +141,12 @@ def test_a_host_that_dies_and_comes_back_goes_on_where_it_was(tmp_path) -> None:
     first, second = start(tmp_path, port, 0), start(tmp_path, port, 1, "1")
     said = second.communicate(timeout=300)[0]
     assert second.returncode == 1, said
-    assert "finished task1" in said and "finished task3" not in said
+    assert "finished task3" in said and "finished task4" not in said
     second = start(tmp_path, port, 1)
     said = second.communicate(timeout=300)[0]
     assert second.returncode == 0, said
-    assert "finished task1" not in said and "finished task3" in said
+    assert "finished task3" not in said and "finished task4" in said
     said = first.communicate(timeout=300)[0]
     assert first.returncode == 0, said
     records = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
-    assert {record["task"]: record["host"] for record in records} == {f"task{i}": i % 2 for i in range(6)}
+    assert {record["task"]: record["host"] for record in records} == {f"task{i}": i // 3 for i in range(6)}

@@ -82,7 +82,7 @@ def run_share(config: RunConfig, command: str, host: Host, began: float) -> int:
         results = Results.open(config.hosts.results or folder / "results", config) if host.count > 1 else None
         mine = HostRun(results) if results else run_dir
         assert mine is not None
-        tasks = host.share(loaded.tasks, lambda task: task.family if config.adapt.shared else task.id)
+        tasks = share_of(host, loaded.tasks, domain, by_family=config.adapt.shared)
         left = [task for task in tasks if task.id not in mine.finished()]
         progress = Progress(len(left), units(config, left))
         partial = folder / (f"partial_{host.index}" if host.index else "partial")
@@ -137,6 +137,17 @@ def load(config: RunConfig) -> tuple[Any, Any, Domain, LoadedTasks]:
     if not loaded.tasks:
         print(f"error: none of the {len(loaded.refused)} tasks of {loaded.benchmark} could be read", file=sys.stderr)
     return model, base, domain, loaded
+
+
+def share_of(host: Host, tasks: Sequence[Task], domain: Domain, by_family: bool) -> list[Task]:
+    """The tasks of one host; what a task costs is taken to be the tokens of its prompts, all as long as its first."""
+    if host.count == 1:
+        return list(tasks)
+    return host.share(
+        tasks,
+        lambda task: task.family if by_family else task.id,
+        lambda task: len(domain.encode(task.demos, task.queries[0])) * len(task.queries),
+    )
 
 
 def planned(

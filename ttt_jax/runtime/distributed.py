@@ -42,13 +42,28 @@ class Host:
     index: int = 0
     count: int = 1
 
-    def share(self, items: Sequence[T], key: Callable[[T], str]) -> list[T]:
+    def share(self, items: Sequence[T], key: Callable[[T], str], cost: Callable[[T], float] = lambda _: 1.0) -> list[T]:
         """The items of this host, in the order in which they came.
 
-        The keys are sorted, and the i-th goes to host i mod count: every host
-        finds its share by itself, whatever the others have done.
+        Neighbours in cost stay together, and what the hosts get adds up to about
+        the same: so each meets few lengths, and compiles programs for these
+        alone. Every host finds its share by itself, whatever the others have
+        done; one of many may be left without any.
+
+        Args:
+          items: of all hosts.
+          key: items of one key go to one host.
+          cost: of an item, above 0, in any unit.
         """
-        mine = set(sorted({key(item) for item in items})[self.index :: self.count])
+        costs: dict[str, list[float]] = {}
+        for item in items:
+            costs.setdefault(key(item), []).append(cost(item))
+        total, before, mine = sum(map(sum, costs.values())), 0.0, set()
+        for name, own in sorted(costs.items(), key=lambda of: (max(of[1]), of[0])):
+            middle = before + sum(own) / 2
+            if min(int(self.count * middle / total), self.count - 1) == self.index:
+                mine.add(name)
+            before += sum(own)
         return [item for item in items if key(item) in mine]
 
 
