@@ -4,6 +4,7 @@
 
 Two pairs coincide when a symmetry and a renaming of colours make one of the other. Writes
 docs/results/arc_overlap.json: for each source of tasks the pairs that came up, by task, with their number of cells.
+Training leaves such pairs out (`data.exclude`); here they are drawn, to see how many there are.
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ from pathlib import Path
 
 from ttt_jax.config_loader import load_config
 from ttt_jax.runtime.files import write_json
-from ttt_jax.train.config import TrainConfig
+from ttt_jax.train.coinciding import Coinciding
+from ttt_jax.train.config import ReArcConfig, TrainConfig
 from ttt_jax.train.invented import FAMILIES
-from ttt_jax.train.overlap import Coinciding
 from ttt_jax.train.workers import OrderedWorkers
-
-SOURCES = ("arc-agi-1/evaluation", "arc-agi-2/evaluation", "arc-agi-2/development")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, help="of scripts/train_sft.py: its data are drawn")
     parser.add_argument("--pairs", type=int, default=200_000, help="to look at, at least (default: 200000)")
-    parser.add_argument("--sources", nargs="+", default=list(SOURCES), help="of tasks (default: %(default)s)")
+    parser.add_argument(
+        "--sources", nargs="+", default=list(ReArcConfig.exclude), help="of tasks (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
     parser.add_argument("--out", type=Path, default=Path("docs/results/arc_overlap.json"))

@@ -1,19 +1,23 @@
-"""Training pairs that evaluation tasks have too are found under every symmetry and renaming of colours."""
+"""Training pairs that evaluation tasks have too are left out, under every symmetry and renaming of colours."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from ttt_jax.tasks.arc import read_source
 from ttt_jax.tasks.rearc import training_ids
 from ttt_jax.tasks.task import Task
 from ttt_jax.tasks.transforms import random_transform
-from ttt_jax.train import overlap
+from ttt_jax.train import coinciding, overlap
 from ttt_jax.train.config import ReArcConfig
-from ttt_jax.train.overlap import Coinciding, canonical, held
+from ttt_jax.train.data import draw_pairs
+from ttt_jax.train.overlap import canonical, held
 
 GRID = np.array([[0, 1, 2], [3, 0, 1]], np.int8)
 OUT = np.array([[1, 1], [0, 2], [5, 2]], np.int8)
@@ -40,17 +44,44 @@ def test_answers_and_demonstrations_of_a_task_are_held_and_unknown_answers_are_n
     assert found == {canonical((GRID, OUT)): {"known", "unknown"}, canonical((OUT, GRID)): {"known"}}
 
 
-def test_what_training_draws_is_counted_where_a_task_has_it(monkeypatch: pytest.MonkeyPatch):
-    config = ReArcConfig(lengths=(512,), length_probabilities=(1.0,), difficulties=((0.2, 1.0),), pair_timeout=1.0)
-    monkeypatch.setattr(overlap, "training_ids", lambda: training_ids()[:3])
-    draw = Coinciding(config, ("none",), sequences=3)
-    monkeypatch.setitem(overlap._LOADED, ("none",), {"none": {}})
+CONFIG = ReArcConfig(lengths=(512,), length_probabilities=(1.0,), difficulties=((0.2, 1.0),), pair_timeout=1.0)
+
+
+def draw(config: ReArcConfig) -> tuple[list[bytes], Counter[str]]:
+    failures: Counter[str] = Counter()
+    pairs, _ = draw_pairs(config, training_ids()[:3], 512, np.random.default_rng(0), failures)
+    return [canonical(pair) for pair in pairs], failures
+
+
+def test_training_leaves_out_a_pair_that_a_task_kept_for_evaluation_has(monkeypatch: pytest.MonkeyPatch):
+    free, _ = draw(replace(CONFIG, exclude=()))
+    tables = {"a": {}, "b": {free[1]: {"a task"}}}
+    monkeypatch.setattr(overlap, "held_by", lambda source: tables[source])
+    kept, failures = draw(replace(CONFIG, exclude=("a", "b")))
+    assert free[1] not in kept and free[0] in kept
+    assert failures["pair of a task kept for evaluation"] >= 1
+
+
+def test_by_default_nothing_of_the_evaluation_and_development_tasks_is_drawn():
+    sources = ReArcConfig().exclude
+    for source in ("arc-agi-1/evaluation", "arc-agi-2/evaluation", "arc-agi-2/development"):
+        task = read_source(source).tasks[0]
+        assert source in sources and overlap.is_held(task.demos[0], sources)
+        turned = tuple(grid.T.copy() for grid in task.demos[1])
+        assert overlap.is_held(turned, sources)
+    assert not overlap.is_held((GRID, OUT), sources) and not overlap.is_held(task.demos[0], ())
+
+
+def test_what_training_would_draw_is_counted_where_a_task_has_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(coinciding, "training_ids", lambda: training_ids()[:3])
+    tables: dict[str, overlap.Held] = {"none": {}}
+    monkeypatch.setattr(coinciding, "held_by", lambda source: tables[source])
     seen: list[bytes] = []
-    spied = canonical
-    monkeypatch.setattr(overlap, "canonical", lambda pair: seen.append(spied(pair)) or seen[-1])
+    monkeypatch.setattr(coinciding, "canonical", lambda pair: seen.append(canonical(pair)) or seen[-1])
+    draw = coinciding.Coinciding(CONFIG, ("none",), sequences=3)
     looked, found = draw(0)
     assert looked == len(seen) > 6 and not found["none"]
-    monkeypatch.setitem(overlap._LOADED, ("none",), {"none": {seen[0]: {"a task"}}})
+    tables["none"] = {seen[0]: {"a task"}}
     again, found = draw(0)
     assert again == looked and sum(found["none"].values()) == seen[:looked].count(seen[0])
     assert {task for task, _ in found["none"]} == {"a task"}

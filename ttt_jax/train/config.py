@@ -43,6 +43,8 @@ class ReArcConfig:
     """Loss weight of tokens that are not outputs."""
     first_output_weight: float = 0.1
     """Loss weight of the first output, which nothing yet explains."""
+    exclude: tuple[str, ...] = ("arc-agi-1/evaluation", "arc-agi-2/evaluation", "arc-agi-2/development")
+    """Sources of tasks whose pairs are left out where they are drawn, under any symmetry and naming of colours."""
 
     def __post_init__(self) -> None:
         if self.reuse < 1:

@@ -20,6 +20,7 @@ from ttt_jax.tasks.rearc import Pair, training_ids
 from ttt_jax.tasks.task import keyed_rng
 from ttt_jax.tasks.transforms import random_transform
 from ttt_jax.train.config import ReArcConfig
+from ttt_jax.train.overlap import is_held
 from ttt_jax.train.rules import Rule, draw_rule
 
 # What part a token plays in the loss; the values of `Batch.roles`.
@@ -190,6 +191,10 @@ def _fill_row(
             failed += 1
             continue
         drawn += 1
+        if is_held(pair, config.exclude):
+            failed += 1
+            failures["pair of a task kept for evaluation"] += 1
+            continue
         content = (pair[0].tobytes(), pair[0].shape)
         if content in seen:  # an input seen before could be answered by copying
             failed += 1

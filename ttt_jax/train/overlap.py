@@ -1,24 +1,21 @@
-"""Do training pairs and the pairs of evaluation tasks coincide, up to symmetry and colours?
+"""Pairs that coincide with those of tasks kept for evaluation, up to symmetry and colours: training leaves them out.
 
-Training data are drawn, not listed, so what can be said is how many of a sample coincide. That a rule is that of an
-evaluation task this cannot see, unless the same pair comes up.
+Rules are drawn, so a small grid may come up by itself. That a rule is that of an evaluation task this cannot see,
+unless the same pair comes up.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from functools import cache
 
 import numpy as np
 
 from ttt_jax.tasks.arc import read_source
-from ttt_jax.tasks.rearc import Pair, training_ids
-from ttt_jax.tasks.task import Task, keyed_rng
+from ttt_jax.tasks.rearc import Pair
+from ttt_jax.tasks.task import Task
 from ttt_jax.tasks.transforms import symmetric
-from ttt_jax.train.config import ReArcConfig
-from ttt_jax.train.data import batch_length, draw_pairs
 
 SYMMETRIES = range(8)
 Held = dict[bytes, set[str]]
@@ -53,47 +50,15 @@ def held(tasks: Iterable[Task]) -> Held:
     return found
 
 
-@dataclass(frozen=True)
-class Coinciding:
-    """Draws training sequences and counts pairs that tasks have too; picklable, for worker processes.
-
-    Attributes:
-      config: of the training data.
-      sources: whose tasks are asked, as `tasks.source` names them.
-      seed: of the draw; it is no draw of a training run.
-      sequences: drawn by one call.
-    """
-
-    config: ReArcConfig
-    sources: tuple[str, ...]
-    seed: int = 0
-    sequences: int = 64
-
-    def __call__(self, number: int) -> tuple[int, dict[str, Counter[tuple[str, int]]]]:
-        """Draw number `number`.
-
-        Returns:
-          how many pairs were looked at, and for each source how often a task's pair, of so many cells, came up.
-        """
-        tables = _tables(self.sources)
-        found: dict[str, Counter[tuple[str, int]]] = {source: Counter() for source in self.sources}
-        looked = 0
-        for i in range(self.sequences):
-            length = batch_length(self.config, self.seed, number * self.sequences + i)
-            rng = keyed_rng("overlap", self.seed, number, i)
-            pairs, _ = draw_pairs(self.config, training_ids(), length, rng, Counter())
-            for pair in pairs:
-                looked += 1
-                digest, cells = canonical(pair), sum(grid.size for grid in pair)
-                for source, table in tables.items():
-                    found[source].update((task, cells) for task in table.get(digest, ()))
-        return looked, found
+@cache
+def held_by(source: str) -> Held:
+    """`held` of the tasks that `tasks.source` calls so; read once a process."""
+    return held(read_source(source).tasks)
 
 
-_LOADED: dict[tuple[str, ...], Mapping[str, Held]] = {}
-
-
-def _tables(sources: tuple[str, ...]) -> Mapping[str, Held]:
-    if sources not in _LOADED:  # once a process
-        _LOADED[sources] = {source: held(read_source(source).tasks) for source in sources}
-    return _LOADED[sources]
+def is_held(pair: Pair, sources: tuple[str, ...]) -> bool:
+    """Whether a task of one of the sources has this pair."""
+    if not sources:
+        return False
+    digest = canonical(pair)
+    return any(digest in held_by(source) for source in sources)
