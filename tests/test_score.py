@@ -13,6 +13,7 @@ from text_tools import tiny_tokenizer
 
 import ttt_jax.decode.score as scoring
 from ttt_jax.config import DecodeConfig, LoraConfig, TasksConfig
+from ttt_jax.decode import blocks
 from ttt_jax.decode.candidates import decode_candidates, score_length, score_queries
 from ttt_jax.decode.generate import Prompts, generate
 from ttt_jax.decode.score import ScoreShapes, score_candidates, score_rooms
@@ -91,7 +92,7 @@ def test_a_candidates_scores_are_the_likelihoods_of_its_answer_alone_view_by_vie
 ):
     # Grids of a few tokens and of several passes; room for the attention scores of two long rows at a time.
     shapes = ScoreShapes(length=128, rows=6, rooms=(32, 256))
-    monkeypatch.setattr(scoring, "SCORE_BYTES", 4 << 20)
+    monkeypatch.setattr(blocks, "SCORE_BYTES", 4 << 20)
     config = DecodeConfig(views=3)
     tasks = [make_task(0), make_task(1)]
     views = [make_views(task, query, ARC, config, seed=0) for query, (task, _) in enumerate(tasks)]

@@ -24,7 +24,7 @@ from ttt_jax.evaluate.saved import SavedRun
 from ttt_jax.evaluate.submission import make_submission
 from ttt_jax.evaluate.summary import print_summary
 from ttt_jax.fitting import fit
-from ttt_jax.model.attention import kernel_name
+from ttt_jax.model.attention import fuses, kernel_name
 from ttt_jax.model.io import load_model, parameter_count
 from ttt_jax.pipeline import Solver, solve
 from ttt_jax.programs import Programs, misfits
@@ -129,6 +129,7 @@ def load(config: RunConfig) -> tuple[Any, Any, Domain, LoadedTasks]:
     domain = get_domain(config.tasks.domain)
     dtype = compute_dtype(config.dtype)
     model, base, tokenizer = load_model(config.model, dtype, quantize=config.quantize, place=mesh.place())
+    model = model.clone(kernels=config.kernels)
     mesh.check_model(jax.sharding.get_mesh(), model.config)
     domain = domain.bind(tokenizer)
     loaded = domain.load(config.tasks)
@@ -195,11 +196,12 @@ def compiled_plan(solver: Solver, tasks: Sequence[Task], finished: Collection[st
 
 def announce(config: RunConfig, loaded: LoadedTasks, model: Any, base: Any, run_dir: RunDir | None, host: Host) -> None:
     device = describe_device()
-    kernel = kernel_name(model.dtype, model.config.head_dim)
+    here = model.dtype, model.config.head_dim
+    kernels = "xla" if config.kernels == "xla" else f"{kernel_name(*here)}{' and fused' if fuses(*here) else ''}"
     split = " x ".join(f"{name} {size}" for name, size in jax.sharding.get_mesh().shape.items())
     print(
         f"{config.model}: {parameter_count(base) / 1e6:.1f}M parameters, {jax.numpy.dtype(model.dtype).name}, "
-        f"on {jax.local_device_count()} x {device['kind']}{split and f' ({split})'}, attention kernel {kernel}",
+        f"on {jax.local_device_count()} x {device['kind']}{split and f' ({split})'}, attention on {kernels}",
         flush=True,
     )
     if host.count > 1:

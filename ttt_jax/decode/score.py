@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from ttt_jax.decode.blocks import block_rows
 from ttt_jax.decode.params import cast, take, variables
 from ttt_jax.decode.views import View, answer_written, answered
 from ttt_jax.model.cache import Cache, Prefix
@@ -31,8 +32,6 @@ from ttt_jax.model.decoder import Decoder
 from ttt_jax.runtime.mesh import constrain, over_tasks, put, tasks_here
 from ttt_jax.tasks.task import Answer, Domain, Encoded
 
-# Bytes of attention scores that answers may take at a time.
-SCORE_BYTES = 1 << 30
 # Tokens of an answer in one pass; the padding after an answer is shorter than this.
 PASS_TOKENS = 1 << 7
 # Prompt tokens that go through the model at a time.
@@ -291,8 +290,7 @@ def score_tails(
 ) -> Float[Array, "T C"]:
     """The log-probability of what each row says after its query's prompt; 0 of no answer.
 
-    Rows go through the model in blocks, as many at a time as `SCORE_BYTES` holds
-    the attention scores of, and each block in passes of `PASS_TOKENS` tokens.
+    Rows go through the model in blocks (`block_rows`), each block in passes of `PASS_TOKENS` tokens.
     As in decoding the loops are outside and the map over tasks inside.
 
     Args:
@@ -304,7 +302,7 @@ def score_tails(
     """
     T, C, S = tails.tokens.shape
     c, P, step = model.config, prefix.keys[0].shape[-2], min(S, PASS_TOKENS)
-    block = _block_rows(C, tasks_here(T) * c.num_heads * step * (P + S) * 4)
+    block = block_rows(model, C, tasks_here(T), step, P + S)
 
     def one_pass(of_task, of_query, cache, tokens, positions, targets, left):
         """The next tokens of a block of rows of one query: the cache after them, and their log-probability."""
@@ -336,11 +334,6 @@ def score_tails(
         return jax.lax.dynamic_update_slice_in_dim(scores, total, i * block, 1)
 
     return constrain(jax.lax.fori_loop(0, C // block, one_block, jnp.zeros((T, C), jnp.float32)))
-
-
-def _block_rows(rows: int, bytes_a_row: int) -> int:
-    """The most rows, dividing `rows`, whose scores stay within SCORE_BYTES (at least one)."""
-    return max((n for n in range(1, rows + 1) if rows % n == 0 and n * bytes_a_row <= SCORE_BYTES), default=1)
 
 
 class _Row(NamedTuple):

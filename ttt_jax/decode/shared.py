@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Array, UInt32
 
 from ttt_jax.config import DecodeConfig
+from ttt_jax.decode.blocks import block_rows
 from ttt_jax.decode.candidate import Candidate
 from ttt_jax.decode.candidates import candidates_of, row_keys, side_by_side, take_slots
 from ttt_jax.decode.generate import DecodeState, Generated, Prompts, Rules, begin, finish
@@ -33,9 +34,6 @@ from ttt_jax.model.cache import Cache, Prefix
 from ttt_jax.model.decoder import Decoder
 from ttt_jax.runtime.mesh import constrain, over_tasks, shards_here, tasks_here
 from ttt_jax.tasks.task import Domain
-
-# Bytes of attention scores that suffixes may take at a time.
-SCORE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -216,7 +214,7 @@ def read_suffixes(
     T, R, L = suffixes.tokens.shape
     P = prefix.keys[0].shape[-2]
     c = model.config
-    block = _block_rows(R, tasks_here(T) * c.num_heads * L * (P + L) * 4)
+    block = block_rows(model, R, tasks_here(T), L, P + L)
     last = jnp.maximum(suffixes.lengths - 1, 0)
 
     def read(of_task, of_view, tokens, positions, last):
@@ -250,11 +248,6 @@ def read_suffixes(
         prefix=jax.tree.map(jnp.copy, prefix),
     )
     return constrain(begin(cache, logits, suffixes, keys, rules, longest))
-
-
-def _block_rows(rows: int, bytes_a_row: int) -> int:
-    """The most rows, dividing `rows`, whose scores stay within SCORE_BYTES (at least one)."""
-    return max((n for n in range(1, rows + 1) if rows % n == 0 and n * bytes_a_row <= SCORE_BYTES), default=1)
 
 
 def _bucket(length: int, lengths: Sequence[int]) -> int:

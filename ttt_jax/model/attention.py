@@ -13,7 +13,12 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ma
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
+from ttt_jax.model.cache import Reading
+from ttt_jax.model.fused_attention import SMALLEST, fused_attention
+
 Kernel = Literal["cudnn", "splash", "xla"]
+Kernels = Literal["auto", "xla"]
+"""What attention may run on: the fastest kernels that there are, or plain XLA."""
 
 # Rows and columns of scores that splash attention holds at a time; sequences are padded to whole lanes.
 SPLASH_BLOCK, LANES = 512, 128
@@ -41,6 +46,7 @@ def causal_attention(
     segments: Int[Array, "batch length"] | None = None,
     window: int | None = None,
     batch_axes: tuple[str, ...] = (),
+    kernels: Kernels = "auto",
 ) -> Float[Array, "batch length heads head_dim"]:
     """Each position attends to itself and earlier ones.
 
@@ -49,7 +55,7 @@ def causal_attention(
     split over `tensor`, and the batch over `batch_axes`, or by task where it is
     mapped over tasks (`mesh.over_tasks`).
     """
-    kernel = kernel_name(q.dtype, q.shape[-1])
+    kernel = "xla" if kernels == "xla" else kernel_name(q.dtype, q.shape[-1])
     if kernel == "splash":
         return _on_each_device(splash_attention, batch_axes)(q, k, v, segments, window)
     if segments is not None:
@@ -127,6 +133,40 @@ def _on_each_device(attend: Any, batch_axes: tuple[str, ...]) -> Any:
 def _platform() -> str:
     device = jax.sharding.get_abstract_mesh().abstract_device
     return jax.default_backend() if device is None else device.platform
+
+
+def fuses(dtype: Any, head_dim: int) -> bool:
+    """Whether `fused_attention` runs here: in bfloat16, on one GPU, for head_dims of 16, 32, 64 and 128."""
+    alone = jax.sharding.get_abstract_mesh().empty  # XLA cannot split it over devices
+    return alone and _platform() in ("gpu", "cuda") and dtype == jnp.bfloat16 and head_dim in (16, 32, 64, 128)
+
+
+def reading_attention(
+    q: Float[Array, "batch length heads head_dim"],
+    keys: Float[Array, "batch kv_heads slots head_dim"],
+    values: Float[Array, "batch kv_heads slots head_dim"],
+    reading: Reading,
+    prefix: tuple[jax.Array, jax.Array] | None = None,
+    kernels: Kernels = "auto",
+) -> Float[Array, "batch length heads head_dim"]:
+    """Attention of new tokens, which lie in the cache already, to what `reading` lets them attend to.
+
+    Args:
+      q: of the new tokens.
+      keys, values: the slots of a layer's cache.
+      reading: its masks.
+      prefix: keys and values [kv_heads, slots, head_dim] that the rows have in common.
+      kernels: `auto` takes the fused kernel for several tokens after a prefix, where it runs.
+    """
+    assert reading.mask is not None
+    if prefix is None:
+        return cached_attention(q, keys, values, reading.mask)
+    assert reading.prefix_mask is not None
+    many = q.shape[1] >= SMALLEST  # with few, one product for all rows reads the prefix less often
+    if kernels == "auto" and many and reading.prefix_length is not None and fuses(q.dtype, q.shape[-1]):
+        assert reading.valid is not None
+        return fused_attention(q, keys, values, reading.valid, reading.start, (*prefix, reading.prefix_length))
+    return cached_attention(q, keys, values, reading.mask, (*prefix, reading.prefix_mask))
 
 
 SharedPrefix = tuple[

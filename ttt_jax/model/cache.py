@@ -35,11 +35,14 @@ class Reading:
       start: the slot of the first.
       mask: None where the cache was empty: the tokens then attend to themselves only, through the flash kernel.
       prefix_mask: of the shared prefix, where there is one.
+      valid, prefix_length: what both masks are made of, where there is a prefix and no window.
     """
 
     start: Int[Array, ""] | int
     mask: Bool[Array, "batch length slots"] | None
     prefix_mask: Bool[Array, "rows length slots"] | None
+    valid: Bool[Array, "batch slots"] | None = None
+    prefix_length: Int[Array, ""] | None = None
 
 
 @flax.struct.dataclass
@@ -85,8 +88,11 @@ class Cache:
         """For the next `length` tokens, already marked valid, in layers of this window."""
         if isinstance(self.length, int) and self.length == 0 and self.prefix is None:
             return Reading(0, None, None)
-        prefix_mask = None if self.prefix is None else self.prefix_mask(length, window)
-        return Reading(self.length, self.mask(length, window), prefix_mask)
+        mask = self.mask(length, window)
+        if self.prefix is None:
+            return Reading(self.length, mask, None)
+        made_of = () if window is not None else (self.valid, self.prefix.length)
+        return Reading(self.length, mask, self.prefix_mask(length, window), *made_of)
 
     def mask(self, length: int, window: int | None = None) -> Bool[Array, "batch length slots"]:
         """What the `length` tokens just written (and marked valid) at `self.length` may attend to.

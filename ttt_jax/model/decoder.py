@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ttt_jax.config import Remat
-from ttt_jax.model.attention import cached_attention, causal_attention
+from ttt_jax.model.attention import Kernels, causal_attention, reading_attention
 from ttt_jax.model.cache import Cache, Reading
 from ttt_jax.model.config import ModelConfig
 from ttt_jax.model.dropout import INPUT
@@ -88,6 +88,7 @@ class Attention(nn.Module):
     dtype: Any
     window: int | None = None
     batch_axes: tuple[str, ...] = ()
+    kernels: Kernels = "auto"
 
     def setup(self) -> None:
         c = self.config
@@ -112,7 +113,9 @@ class Attention(nn.Module):
             q_BxLxHxE, k_BxLxKxE = rotate(q_BxLxHxE, rope), rotate(k_BxLxKxE, rope)
 
         if reading is None:
-            out = causal_attention(q_BxLxHxE, k_BxLxKxE, v_BxLxKxE, segments, self.window, self.batch_axes)
+            out = causal_attention(
+                q_BxLxHxE, k_BxLxKxE, v_BxLxKxE, segments, self.window, self.batch_axes, self.kernels
+            )
         else:
             start = (0, 0, reading.start, 0)
             keys, values = (
@@ -121,10 +124,9 @@ class Attention(nn.Module):
             )
             layer_cache = (keys, values)
             if reading.mask is None:
-                out = causal_attention(q_BxLxHxE, k_BxLxKxE, v_BxLxKxE, window=self.window)
+                out = causal_attention(q_BxLxHxE, k_BxLxKxE, v_BxLxKxE, window=self.window, kernels=self.kernels)
             else:
-                shared: Any = None if prefix is None else (*prefix, reading.prefix_mask)
-                out = cached_attention(q_BxLxHxE, keys, values, reading.mask, shared)
+                out = reading_attention(q_BxLxHxE, keys, values, reading, prefix, self.kernels)
         return self.o(out.reshape(B, L, c.num_heads * c.head_dim)), layer_cache
 
 
@@ -151,10 +153,14 @@ class Layer(nn.Module):
     dtype: Any
     window: int | None = None
     batch_axes: tuple[str, ...] = ()
+    kernels: Kernels = "auto"
 
     def setup(self) -> None:
         self.input_norm = RMSNorm(self.config.norm_eps)
-        self.attn = Attention(self.config, self.lora_scale, self.dtype, window=self.window, batch_axes=self.batch_axes)
+        self.attn = Attention(
+            self.config, self.lora_scale, self.dtype, window=self.window, batch_axes=self.batch_axes,
+            kernels=self.kernels,
+        )  # fmt: skip
         self.mlp_norm = RMSNorm(self.config.norm_eps)
         self.mlp = MLP(self.config, self.lora_scale, self.dtype)
 
@@ -188,6 +194,7 @@ class Decoder(nn.Module):
       remat: what the backward pass computes again instead of keeping it: nothing, what lies
         between products and attention ("products"), or each layer from its input ("full").
       batch_axes: mesh axes that the rows of a batch are split over where the model is not mapped over tasks.
+      kernels: of attention; `xla` does without cuDNN and Pallas.
 
     Apply it with `{"params": base}` or `{"params": base, "lora": adapter}`, and to train an adapter with dropout
     `dropout` beside these (model/dropout.py).
@@ -198,6 +205,7 @@ class Decoder(nn.Module):
     dtype: Any = jnp.float32
     remat: Remat = "nothing"
     batch_axes: tuple[str, ...] = ()
+    kernels: Kernels = "auto"
 
     def setup(self) -> None:
         c = self.config
@@ -209,7 +217,8 @@ class Decoder(nn.Module):
 
     def _layer(self, i: int, **options: Any) -> Layer:
         window = self.config.window(i)
-        return Layer(self.config, self.lora_scale, self.dtype, window=window, batch_axes=self.batch_axes, **options)
+        options |= dict(window=window, batch_axes=self.batch_axes, kernels=self.kernels)
+        return Layer(self.config, self.lora_scale, self.dtype, **options)
 
     def _run_layer(self, i: int, *args: Any) -> Any:
         if self.is_initializing():
