@@ -25,6 +25,7 @@ from ttt_jax.bench.options import PRESETS, BenchConfig
 from ttt_jax.bench.peers import PeerSpec, best
 from ttt_jax.bench.pretrain import PretrainBenchConfig, bench_pretrain
 from ttt_jax.bench.report import Report
+from ttt_jax.bench.score import ScoreBenchConfig, bench_score, flops
 from ttt_jax.bench.timing import Budget
 from ttt_jax.config import AdaptConfig
 from ttt_jax.decode.generate import Prompts, Rules, decode_chunk, prefill
@@ -62,6 +63,20 @@ def test_decoding_is_measured_against_the_bandwidth_floor() -> None:
     assert case["cache_copies_in_the_loop"] == 0
     assert case["times_floor"] == pytest.approx(case["step"]["seconds"] / case["floor_seconds"])
     assert case["tokens_per_second"] == pytest.approx(6 / case["step"]["seconds"])
+
+
+def test_scoring_is_measured_with_either_kind_of_attention(monkeypatch) -> None:
+    monkeypatch.setattr("ttt_jax.bench.score.fuses", lambda dtype, head_dim: True)
+    config = ScoreBenchConfig(presets=("tiny",), tasks=2, answers=3, answer_tokens=(20, 150), calls=1, rounds=1)
+    found, _ = cases(bench_score, config)
+    for case, tokens in zip(found, (20, 150), strict=True):
+        assert case["kernels"].keys() == {"auto", "xla"} and case["largest_difference"] < 1e-3 < case["largest_score"]
+        expected = flops(TINY.model, 6 * tokens, 16 + (tokens + 1) / 2) / CEILINGS.flops
+        xla = case["kernels"]["xla"]
+        assert xla["share_of_matmul_ceiling"] * xla["seconds"] == pytest.approx(expected)
+    # By hand: two operations for each weight, and for each slot of each head's two products.
+    weights = 2 * (32 * 64 * 2 + 32 * 32 * 2 + 3 * 32 * 64) + 32 * 16
+    assert flops(TINY.model, 5, 10.0) == 2 * 5 * (weights + 2 * 2 * 64 * 10)
 
 
 def test_a_rewound_state_decodes_the_same_again() -> None:
