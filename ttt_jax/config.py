@@ -149,6 +149,9 @@ class AdaptConfig:
     remat: Remat = "nothing"
     """What the backward pass computes again instead of keeping it, to save memory. `products`: what lies between
     matrix products (their results and attention are kept). `full`: each layer, from its input."""
+    init: str | None = None
+    """Every task starts from the adapter in this .safetensors file (scripts/train_initial_adapter.py) instead of from
+    one that changes nothing. Its rank and targets are those of `lora`."""
     lora: LoraConfig = field(default_factory=LoraConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     examples: ExamplesConfig = field(default_factory=ExamplesConfig)
@@ -157,6 +160,8 @@ class AdaptConfig:
         _at_least_one(self, "steps", "batch_size", "chunk", "slots", "stop_chunks")
         if self.shared and (self.stop_loss is not None or self.stop_demo):
             raise ValueError("shared: the adapter of a family takes all its steps; leave stop_loss and stop_demo out")
+        if self.init is not None and self.trainable == "full":
+            raise ValueError("init: it is an adapter; leave it out, or set trainable to lora")
         if self.lora.dropout and self.trainable == "full":
             raise ValueError("lora.dropout: it drops inputs of adapters; set it to 0, or trainable to lora")
         if self.lora.dropout and "head" in self.lora.targets:

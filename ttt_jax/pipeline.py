@@ -132,7 +132,7 @@ class Solver:
         """An adapter for each task, trained now or taken from an earlier run, each as soon as it is there."""
         ids = [id_ for group in plan.groups if self.adapts(group) for id_ in group.ids]
         if self.config.load_adapters:
-            state = jax.eval_shape(self.adapter.start, self.base, np.zeros(1, np.uint32), np.zeros(1, np.int32))
+            state = self.adapter.shapes(1)
             like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), state.train.trainable)
             for id_ in ids:
                 yield load_adapted(Path(self.config.load_adapters) / "adapters", id_, like)
@@ -222,7 +222,7 @@ class Solver:
         """
         if not (self.domain.shared_prefix and ADAPTED in self.config.arms and self.config.adapt.trainable == "lora"):
             return []
-        state = jax.eval_shape(self.adapter.start, self.base, np.zeros(1, np.uint32), np.zeros(1, np.int32))
+        state = self.adapter.shapes(1)
         return [jax.tree.map(lambda x: np.zeros(x.shape[1:], x.dtype), state.train.trainable)] * tasks
 
     def decode(

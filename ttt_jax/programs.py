@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ttt_jax.adapt.adapt import Adapter, copied
 from ttt_jax.adapt.loop import enter_slots, take_slot
@@ -289,7 +288,7 @@ class Programs:
         state = self._state(n)
         numbers = lambda dtype, *shape: jax.ShapeDtypeStruct(shape, dtype)  # noqa: E731
         left = {"failed": state.failed, "step": state.train.step}
-        yield small(f"start {n}", adapter.start, adapter.base, numbers(jnp.uint32, n), numbers(jnp.int32, n))
+        yield small(f"start {n}", adapter.start, adapter.given, numbers(jnp.uint32, n), numbers(jnp.int32, n))
         yield small(f"enter {n}", enter_slots, state, state, numbers(jnp.bool_, n))
         yield small(f"leave {n}", take_slot, state.train.trainable, numbers(jnp.int32))
         yield small(f"report {n}", copied, left)
@@ -345,9 +344,7 @@ class Programs:
         }
 
     def _state(self, slots: int) -> Any:
-        return jax.eval_shape(
-            self.adapter.start, self.adapter.base, np.zeros(slots, np.uint32), np.zeros(slots, np.int32)
-        )
+        return self.adapter.shapes(slots)
 
     def compile(self, programs: Sequence[Program]) -> list[Needs]:
         """Compiles programs side by side, each once; calls of the same shapes find them compiled."""

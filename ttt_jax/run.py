@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import quote
 
 import jax
-import numpy as np
 
 from ttt_jax.adapt.adapt import Adapter
 from ttt_jax.adapt.plan import Plan, make_plan, prepare
@@ -226,7 +225,7 @@ def units(config: RunConfig, tasks: Any) -> dict[str, float]:
 def check_options(config: RunConfig, domain: Domain, model: Any, base: Any, tasks: Sequence[Task]) -> None:
     """Raises ValueError for what would show only in the middle of a run, before there is a run directory."""
     adapter = Adapter(model, base, config.adapt, config.seed, domain.pad_token)
-    jax.eval_shape(adapter.start, base, np.zeros(1, np.uint32), np.zeros(1, np.int32))
+    adapter.shapes(1)
     make_plan(tasks[:1], domain, config, lambda length: 1, lambda length: 1)
 
 

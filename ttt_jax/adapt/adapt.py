@@ -25,6 +25,7 @@ from ttt_jax.adapt.loop import (
 )
 from ttt_jax.adapt.partial import PartialFolder
 from ttt_jax.adapt.plan import Job, Pool
+from ttt_jax.adapt.saved import load_initial
 from ttt_jax.config import AdaptConfig
 from ttt_jax.losses import Variables, get_loss
 from ttt_jax.runtime.device_clock import DeviceClock, Flight
@@ -54,7 +55,11 @@ class Adapter:
       pad_token: fills sequences; only counts of real tokens depend on it.
       clock: measures every chunk.
 
+    Raises:
+      ValueError: the adapter of `config.init` cannot be read or is of other shapes.
+
     Attributes:
+      given: what every task starts from: the base, and the adapter of `config.init` or None.
       padding: tokens computed so far.
       slot_steps: steps that went through the device so far, each slot counted.
     """
@@ -71,13 +76,18 @@ class Adapter:
         self.tx = make_optimizer(config.optimizer, config.steps)
         self.chunk: AdaptChunk = make_adapt_chunk(get_loss(config.loss), self.tx, self.model, config.lora.dropout)
         self.check = make_check(self.model)
+        first = config.init and jax.tree.map(jnp.asarray, load_initial(config.init, model.config, config.lora))
+        self.given = (base, first)
         self.start = jax.jit(self._start)
         self.frozen: Variables = {} if config.trainable == "full" else {"params": base}
         self.padding, self.slot_steps = Padding(), 0
 
-    def _start(self, base: Any, seeds: jax.Array, max_steps: jax.Array) -> AdaptState:
-        keys = jax.vmap(jax.random.key)(seeds)
-        trainable, _ = init_trainable(keys, base, self.model, self.config)
+    def _start(self, given: Any, seeds: jax.Array, max_steps: jax.Array) -> AdaptState:
+        base, first = given
+        if first is None:
+            trainable, _ = init_trainable(jax.vmap(jax.random.key)(seeds), base, self.model, self.config)
+        else:
+            trainable = {"lora": jax.tree.map(lambda x: jnp.broadcast_to(x, (len(seeds), *x.shape)), first)}
         return constrain(init_state(trainable, self.tx, max_steps, seeds))
 
     def initial_state(self, ids: Sequence[str | None]) -> AdaptState:
@@ -87,7 +97,11 @@ class Adapter:
             if id_ is not None:
                 seeds[i] = keyed_rng(self.seed, "adapter", id_).integers(2**32, dtype=np.uint32)
                 max_steps[i] = self.config.steps
-        return self.start(self.base, seeds, max_steps)
+        return self.start(self.given, seeds, max_steps)
+
+    def shapes(self, slots: int) -> AdaptState:
+        """The state of so many slots, as abstract arrays."""
+        return jax.eval_shape(self.start, self.given, np.zeros(slots, np.uint32), np.zeros(slots, np.int32))
 
     def adapt(
         self,

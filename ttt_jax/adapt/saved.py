@@ -1,4 +1,4 @@
-"""Adapted variables on disk: one safetensors file a task, to decode again without adapting."""
+"""Adapted variables on disk: a task's, to decode again without adapting; one that all tasks start from."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from ttt_jax.adapt.course import Adapted
+from ttt_jax.config import LoraConfig
 from ttt_jax.losses import Variables
+from ttt_jax.model.config import ModelConfig
+from ttt_jax.model.lora import init_adapter
 from ttt_jax.model.tree import flatten, unflatten
 
 
@@ -42,6 +47,34 @@ def load_adapted(folder: Path, task_id: str, like: Variables) -> Adapted:
         tokens=0,
         seconds=0.0,
     )
+
+
+def load_initial(file: str | Path, model: ModelConfig, lora: LoraConfig) -> Any:
+    """The adapter that every task starts from (`adapt.init`), as `saver` writes {"lora": adapter}.
+
+    Returns:
+      the adapter, float32 numpy arrays.
+
+    Raises:
+      ValueError: the file is missing or no safetensors file, or the adapter is of other targets or shapes, or not
+        finite; says what is wrong.
+    """
+    like = jax.eval_shape(lambda: {"lora": init_adapter(jax.random.key(0), model, lora)})
+    expected = {name: x.shape for name, x in flatten(like).items()}
+    try:
+        found = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"adapt.init: {file}: cannot be read: {error}") from error
+    for name in sorted(expected.keys() | found.keys()):
+        if name not in found:
+            raise ValueError(f"adapt.init: {file}: has no {name}; are adapt.lora.targets and the model the same?")
+        if name not in expected:
+            raise ValueError(f"adapt.init: {file}: {name} is none of adapt.lora.targets {', '.join(lora.targets)}")
+        if found[name].shape != expected[name]:
+            raise ValueError(f"adapt.init: {file}: {name} has shape {found[name].shape}, expected {expected[name]}")
+        if not np.isfinite(found[name].astype(np.float32)).all():
+            raise ValueError(f"adapt.init: {file}: {name} is not finite")
+    return unflatten({name: value.astype(np.float32) for name, value in found.items()})["lora"]
 
 
 def _read(file: Path, expected: dict[str, Any]) -> tuple[dict[str, np.ndarray], str | None]:

@@ -20,7 +20,6 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.experimental import topologies
 from jax.sharding import Mesh
 
@@ -262,7 +261,7 @@ def floor_of(work: counts.Work, share: float, chip: Chip, traffic: dict[str, dic
 def _adaptation(model, base, domain: Writing, config: RunConfig, mesh: Mesh, length: int, chip: Chip) -> Program:
     adapt, tasks = config.adapt, int(config.adapt.slots) * task_shards(mesh)
     adapter = Adapter(model, base, adapt, config.seed, domain.pad_token)
-    state = jax.eval_shape(adapter.start, base, np.zeros(tasks, np.uint32), np.zeros(tasks, np.int32))
+    state = adapter.shapes(tasks)
     shape = (tasks, adapt.chunk, adapt.batch_size, length)
     batch = {
         "tokens": jax.ShapeDtypeStruct(shape, jnp.int32),
@@ -289,7 +288,7 @@ def _decode_inputs(model, base, domain: Writing, config: RunConfig, mesh: Mesh, 
         domain.syntax, domain.stop_tokens, domain.pad_token, Sampling(decode.temperature, decode.top_p), decode.grammar
     )
     adapter = Adapter(model, base, config.adapt, config.seed, domain.pad_token)
-    state = jax.eval_shape(adapter.start, base, np.zeros(tasks, np.uint32), np.zeros(tasks, np.int32))
+    state = adapter.shapes(tasks)
     adapters = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, model.dtype), state.train.trainable)
     shapes = [(tasks, rows, length), (tasks, rows, length, domain.position_axes), (tasks, rows)]
     prompts = Prompts(*(jax.ShapeDtypeStruct(shape, jnp.int32) for shape in shapes))  # pyright: ignore[reportArgumentType]

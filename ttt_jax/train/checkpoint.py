@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,19 @@ import jax
 import orbax.checkpoint as ocp
 
 from ttt_jax.config_loader import ConfigError, diff, from_yaml, to_yaml
-from ttt_jax.train.config import RESUME_MAY_CHANGE, TrainConfig
+from ttt_jax.train.config import RESUME_MAY_CHANGE
 
 
 class OtherRun(ValueError):
     """The run directory holds a run of another config; says what differs."""
 
 
-def claim_run_dir(config: TrainConfig) -> Path:
+def claim_run_dir(config: Any, may_change: Sequence[str] = RESUME_MAY_CHANGE) -> Path:
     """Makes `config.run_dir` and writes config.yaml, or checks that the run in it is the same.
+
+    Args:
+      config: of the run.
+      may_change: options that a resumed run may change.
 
     Raises:
       OtherRun: where the directory's config differs in an option that changes
@@ -28,7 +33,7 @@ def claim_run_dir(config: TrainConfig) -> Path:
     file = run_dir / "config.yaml"
     if file.exists():
         try:
-            differing = diff(from_yaml(TrainConfig, file), config, ignore=RESUME_MAY_CHANGE)
+            differing = diff(from_yaml(type(config), file), config, ignore=may_change)
         except ConfigError as error:
             raise OtherRun(f"{file} is not a config of this trainer ({error}); name another run_dir") from error
         if differing:

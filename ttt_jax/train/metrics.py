@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,19 @@ COLUMNS = (
 class MetricsLog:
     """Appends records to metrics.jsonl, metrics.csv and tensorboard/ in a run directory.
 
-    A record has a `step`, a `kind` (train or eval) and any other COLUMNS.
+    A record has a `step`, a `kind` (train or eval) and any other columns.
 
     Args:
       step: where the run (re)starts: records of later steps, left by a run that
         was killed after its checkpoint, are dropped, for they come again.
     """
 
-    def __init__(self, run_dir: Path, step: int) -> None:
+    def __init__(self, run_dir: Path, step: int, columns: Sequence[str] = COLUMNS) -> None:
         kept = [r for r in read_metrics(run_dir) if r["step"] <= step]
         # Written beside the old files and then put in their place: a kill here loses nothing.
         self._jsonl = (run_dir / "metrics.jsonl.partial").open("w")
         self._csv_file = (run_dir / "metrics.csv.partial").open("w", newline="")
-        self._csv: csv.DictWriter[str] = csv.DictWriter(self._csv_file, list(COLUMNS))
+        self._csv: csv.DictWriter[str] = csv.DictWriter(self._csv_file, list(columns))
         self._csv.writeheader()
         for record in kept:
             self._append(record)
