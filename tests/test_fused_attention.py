@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ttt_jax.config import DecodeConfig
+from ttt_jax.config import DecodeConfig, RunConfig
 from ttt_jax.decode.blocks import block_rows
 from ttt_jax.decode.score import ScoreShapes, score_candidates
 from ttt_jax.decode.views import make_views
@@ -19,6 +19,7 @@ from ttt_jax.model.attention import cached_attention
 from ttt_jax.model.cache import Cache, Prefix
 from ttt_jax.model.decoder import Decoder
 from ttt_jax.model.fused_attention import fused_attention
+from ttt_jax.run import kernels_of
 from ttt_jax.tasks.arc import ArcDomain
 from ttt_jax.tasks.task import Task
 
@@ -122,7 +123,7 @@ def on_a_gpu(monkeypatch):
     jax.clear_caches()
 
 
-@pytest.mark.parametrize("kernels", ["auto", "xla"])
+@pytest.mark.parametrize("kernels", ["auto", "library"])
 def test_scores_are_the_same_through_it(tiny_model, on_a_gpu, kernels):
     model, base = tiny_model
     domain, rng = ArcDomain(), np.random.default_rng(0)
@@ -161,3 +162,20 @@ def test_a_window_is_left_to_plain_attention(tiny_model):
     cache = replace(cache, prefix=prefix, length=jnp.int32(0))
     assert cache.reading(16).prefix_length is not None
     assert cache.reading(16, window=4).prefix_length is None
+
+
+@pytest.mark.parametrize("heads, kv_heads", [(4, 4), (4, 2)])
+def test_it_is_held_against_plain_attention_before_a_run_takes_it(monkeypatch, heads, kv_heads):
+    monkeypatch.setattr(attention, "fused_attention", partial(fused_attention, interpret=True))
+    assert attention.fused_fault(heads, kv_heads, 32) is None
+    monkeypatch.setattr(attention, "fused_attention", lambda q, *rest: q)
+    assert "differ from plain" in str(attention.fused_fault(heads, kv_heads, 32))
+
+
+def test_a_run_does_without_it_where_it_does_not_compile(monkeypatch, capsys, tiny_model):
+    model = tiny_model[0].clone(dtype=jnp.bfloat16)
+    assert kernels_of(RunConfig(), model) == "auto"  # a CPU never takes it
+    monkeypatch.setattr("ttt_jax.run.fuses", lambda dtype, head_dim: True)
+    assert kernels_of(RunConfig(), model) == "library"  # Triton does not compile for a CPU
+    assert "does not work here" in capsys.readouterr().err
+    assert kernels_of(RunConfig(kernels="xla"), model) == "xla" and not capsys.readouterr().err

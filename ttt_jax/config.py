@@ -290,8 +290,9 @@ class RunConfig:
     """Compute type; auto is bfloat16 on GPU and TPU, float32 on CPU."""
     quantize: Literal["int8", "nf4"] | None = None
     """Keep the base's kernels in 8 or 4 bits (QLoRA, arXiv 2305.14314); adapters stay in float32."""
-    kernels: Literal["auto", "xla"] = "auto"
-    """Of attention: `auto` takes cuDNN and our own kernel on GPUs, splash attention on TPUs; `xla` is plain XLA."""
+    kernels: Literal["auto", "library", "xla"] = "auto"
+    """Of attention: `auto` takes cuDNN and our own on GPUs, splash attention on TPUs; `library` all but our own; `xla`
+    is plain XLA."""
     arms: tuple[Literal["in_context", "adapted"], ...] = ("in_context", "adapted")
     seed: int = 0
     lengths: tuple[int, ...] = (

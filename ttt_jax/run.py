@@ -23,7 +23,7 @@ from ttt_jax.evaluate.saved import SavedRun
 from ttt_jax.evaluate.submission import make_submission
 from ttt_jax.evaluate.summary import print_summary
 from ttt_jax.fitting import fit
-from ttt_jax.model.attention import fuses, kernel_name
+from ttt_jax.model.attention import Kernels, fused_fault, fuses, kernel_name
 from ttt_jax.model.io import load_model, parameter_count
 from ttt_jax.pipeline import Solver, solve
 from ttt_jax.programs import Programs, misfits
@@ -128,7 +128,7 @@ def load(config: RunConfig) -> tuple[Any, Any, Domain, LoadedTasks]:
     domain = get_domain(config.tasks.domain)
     dtype = compute_dtype(config.dtype)
     model, base, tokenizer = load_model(config.model, dtype, quantize=config.quantize, place=mesh.place())
-    model = model.clone(kernels=config.kernels)
+    model = model.clone(kernels=kernels_of(config, model))
     mesh.check_model(jax.sharding.get_mesh(), model.config)
     domain = domain.bind(tokenizer)
     loaded = domain.load(config.tasks)
@@ -148,6 +148,17 @@ def share_of(host: Host, tasks: Sequence[Task], domain: Domain, by_family: bool)
         lambda task: task.family if by_family else task.id,
         lambda task: len(domain.encode(task.demos, task.queries[0])) * len(task.queries),
     )
+
+
+def kernels_of(config: RunConfig, model: Any) -> Kernels:
+    """What attention runs on: `config.kernels`, but `library` where our own kernel turns out to be of no use."""
+    c = model.config
+    if config.kernels != "auto" or not fuses(model.dtype, c.head_dim):
+        return config.kernels
+    if fault := fused_fault(c.num_heads, c.num_kv_heads, c.head_dim):
+        print(f"kernels: library, as our own does not work here: {fault}", file=sys.stderr)
+        return "library"
+    return "auto"
 
 
 def planned(
@@ -196,7 +207,8 @@ def compiled_plan(solver: Solver, tasks: Sequence[Task], finished: Collection[st
 def announce(config: RunConfig, loaded: LoadedTasks, model: Any, base: Any, run_dir: RunDir | None, host: Host) -> None:
     device = describe_device()
     here = model.dtype, model.config.head_dim
-    kernels = "xla" if config.kernels == "xla" else f"{kernel_name(*here)}{' and fused' if fuses(*here) else ''}"
+    kernels = "xla" if model.kernels == "xla" else kernel_name(*here)
+    kernels += " and fused" if model.kernels == "auto" and fuses(*here) else ""
     split = " x ".join(f"{name} {size}" for name, size in jax.sharding.get_mesh().shape.items())
     print(
         f"{config.model}: {parameter_count(base) / 1e6:.1f}M parameters, {jax.numpy.dtype(model.dtype).name}, "

@@ -17,8 +17,8 @@ from ttt_jax.model.cache import Reading
 from ttt_jax.model.fused_attention import SMALLEST, fused_attention
 
 Kernel = Literal["cudnn", "splash", "xla"]
-Kernels = Literal["auto", "xla"]
-"""What attention may run on: the fastest kernels that there are, or plain XLA."""
+Kernels = Literal["auto", "library", "xla"]
+"""What attention may run on: the fastest kernels that there are, all but our own, or plain XLA."""
 
 # Rows and columns of scores that splash attention holds at a time; sequences are padded to whole lanes.
 SPLASH_BLOCK, LANES = 512, 128
@@ -139,6 +139,27 @@ def fuses(dtype: Any, head_dim: int) -> bool:
     """Whether `fused_attention` runs here: in bfloat16, on one GPU, for head_dims of 16, 32, 64 and 128."""
     alone = jax.sharding.get_abstract_mesh().empty  # XLA cannot split it over devices
     return alone and _platform() in ("gpu", "cuda") and dtype == jnp.bfloat16 and head_dim in (16, 32, 64, 128)
+
+
+def fused_fault(heads: int, kv_heads: int, head_dim: int) -> str | None:
+    """Why `fused_attention` is of no use here though `fuses` says that it runs; None where it is right.
+
+    Compilers of kernels change: a small case is compiled, run and held against plain attention.
+    """
+    L, S, P, start = 128, 256, 192, 100
+    keys = jax.random.split(jax.random.key(0), 5)
+    shapes = [(1, L, heads, head_dim), *[(1, kv_heads, S, head_dim)] * 2, *[(kv_heads, P, head_dim)] * 2]
+    q, k, v, *prefix = (jax.random.normal(key, s, jnp.bfloat16) for key, s in zip(keys, shapes, strict=True))
+    valid, length = jnp.ones((1, S), bool), jnp.int32(P - 30)
+    mask = (jnp.arange(S)[None] <= start + jnp.arange(L)[:, None])[None]
+    seen = jnp.broadcast_to(jnp.arange(P) < length, (1, L, P))
+    try:
+        got = jax.jit(fused_attention)(q, k, v, valid, jnp.int32(start), (prefix[0], prefix[1], length))
+        expected = jax.jit(cached_attention)(q, k, v, mask, (prefix[0], prefix[1], seen))
+        difference = float(jnp.abs(got.astype(jnp.float32) - expected.astype(jnp.float32)).max())
+    except Exception as error:  # whatever a compiler raises
+        return f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
+    return None if difference < 0.05 else f"its results differ from plain attention's by {difference:.3g}"
 
 
 def reading_attention(

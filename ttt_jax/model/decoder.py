@@ -194,7 +194,7 @@ class Decoder(nn.Module):
       remat: what the backward pass computes again instead of keeping it: nothing, what lies
         between products and attention ("products"), or each layer from its input ("full").
       batch_axes: mesh axes that the rows of a batch are split over where the model is not mapped over tasks.
-      kernels: of attention; `xla` does without cuDNN and Pallas.
+      kernels: of attention, see `attention.Kernels`.
 
     Apply it with `{"params": base}` or `{"params": base, "lora": adapter}`, and to train an adapter with dropout
     `dropout` beside these (model/dropout.py).
