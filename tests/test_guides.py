@@ -15,6 +15,9 @@ from random_checkpoint import LLAMA, write_checkpoint
 from safetensors.numpy import load_file
 from text_tools import boolean_examples, choice_examples, write_bbh
 
+from ttt_jax.model.io import save_model
+from ttt_jax.train.metrics import read_metrics
+
 GUIDES = {path.stem: path.read_text() for path in sorted((ROOT / "docs" / "guides").glob("*.md"))}
 ELSEWHERE = ("tpu",)
 """Pages whose commands need hardware, or minutes of compiling; what they call is tested where it lives."""
@@ -27,8 +30,20 @@ SMALL = """
     --adapt.lora.rank 4 --decode.views 2 --decode.slots 2 --decode.chunk 8 --decode.max-new-tokens 8
 """.split()  # noqa: SIM905
 BBH = "--tasks.demos 4 --tasks.seeds 42 43 --adapt.examples.cap null --decode.slots 12".split()  # noqa: SIM905
+FEW = """
+    --model my-grids --adapt.steps 1 --adapt.batch-size 1 --adapt.lora.rank 4
+""".split()  # noqa: SIM905
+ONE = """
+    --tasks.order shortest --tasks.limit 1 --lengths 512 --adapt.chunk 1 --adapt.slots 1 --select.method vote
+    --decode.slots 1 --decode.views 1 --decode.max-new-tokens 8
+""".split()  # noqa: SIM905
+TASKS = """
+    --steps 2 --workers 0 --queries 1 --eval.tasks 2 --eval.length 512 --eval.steps 0 1
+    --data.lengths 512 --data.length-probabilities 1.0 --data.tokens-per-batch 1024
+""".split()  # noqa: SIM905
 EXTRA = {
-    "ttt": {"bbh": [*SMALL, *BBH], None: SMALL},
+    "ttt": {"bbh": [*SMALL, *BBH], "initial_adapter": [*FEW, *ONE], None: SMALL},
+    "train_initial_adapter": {None: [*FEW, *TASKS]},
     "show_batch": {None: ["--model", "my-model"]},
     "measure_bbh": {None: [*SMALL, *BBH, "--arms", "paper", "long"]},
 }
@@ -126,6 +141,17 @@ def test_the_guide_to_text_tasks_answers_its_file(folder, monkeypatch, shared_pr
     # The second task has no answers: it is answered and not scored.
     assert set(metrics["measures"]["adapted"]["tasks"]) == {"plurals"}
     assert set(read_json(folder / "runs" / "text" / "submission.json")) == {"plurals", "opposites"}
+
+
+def test_the_guide_to_an_adapter_to_start_from_trains_it_and_starts_there(
+    folder, monkeypatch, shared_programs, tiny_model
+):
+    save_model(folder / "my-grids", tiny_model[0].config, tiny_model[1], "arc")
+    follow("initial_adapter", monkeypatch)
+    fresh, trained = (r for r in read_metrics(folder / "runs" / "initial") if r["kind"] in ("fresh", "eval"))
+    assert {"loss@0", "exact@1"} < fresh.keys() and trained["step"] == 2
+    assert (folder / "runs" / "initial" / "adapter.safetensors").exists()
+    assert read_json(folder / "runs" / "few" / "metrics.json")["tasks"] == 1
 
 
 @pytest.mark.slow
