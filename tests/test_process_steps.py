@@ -263,3 +263,20 @@ def test_a_diagnosis_step_has_the_verdict_that_it_deserves():
 def test_a_real_case_has_no_exact_posterior():
     with pytest.raises(ValueError, match="SYNTHETIC cases only"):
         DIAGNOSIS.verify(Case("7", ("a", "b", "c"), "flu"), ["prior -> flu 1.0"])
+
+
+def test_steps_of_other_questions_are_judged_whatever_they_say():
+    """A model writes steps of one question under another: a verdict for each, and the run goes on."""
+    lines = {step for seed in range(3) for q in QUESTIONS for step in GRAPHS.oracle_trace(graph_problem(q, seed))}
+    lines |= {
+        "layer 0: 3", "layer 0: none", "layer 1: 2, 99", "eccentricity of 0: 0", "eccentricity of 99: 2",
+        "cycle 0 -> 0", "iteration 0: .", "iteration 1: 1, 2", "path 0 -> 99 carries 1", "path 0 -> 0 carries 999999",
+        "cut none: capacity 0", "cut 0, 99: capacity 3", "take (0, 99) weight 1", "skip (7, 7) weight 0", "remove 99",
+        "edges of 99: none", "edges into 0: 0", "edges among 0, 0: 3", "both 0 and 0: 0", "answer = none",
+    }  # fmt: skip
+    for seed in range(3):
+        for question in QUESTIONS:
+            problem = graph_problem(question, seed)
+            for step in sorted(lines):
+                GRAPHS.verify(problem, [step])
+            assert len(GRAPHS.verify(problem, sorted(lines))) == len(lines)

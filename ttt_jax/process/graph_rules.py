@@ -121,8 +121,8 @@ def _among(state: State, groups: Sequence[str]) -> str:
     left = re.sub(r"\(\s*\d+\s*,\s*\d+\s*\)|[\s,]", "", groups[1].lower())
     if not nodes or left not in ("", "none") or (left == "none") == bool(pairs):
         return UNREADABLE
-    (u,) = state.problem.args
-    if sorted(nodes) != state.facts.get(("of", u)):
+    args = state.problem.args  # none or two where the problem asks another question
+    if len(args) != 1 or sorted(nodes) != state.facts.get(("of", args[0])):
         return UNKNOWN_PREMISE
     stated = sorted(tuple(sorted((int(a), int(b)))) for a, b in pairs)
     true = sorted(pair for pair in combinations(sorted(nodes), 2) if state.problem.network.has_edge(*pair))
@@ -137,6 +137,8 @@ def _layer(state: State, groups: Sequence[str]) -> str:
     if state.said.setdefault(key, sorted(stated)) != sorted(stated):
         return CONTRADICTS_STEP
     if k and ("layer", k - 1) not in state.facts:
+        return UNKNOWN_PREMISE
+    if not state.problem.args:
         return UNKNOWN_PREMISE
     if k == 0:
         true = {state.problem.args[0]}
@@ -155,7 +157,10 @@ def _eccentricity(state: State, groups: Sequence[str]) -> str:
     u = _node(state, groups[0])
     if u is None:
         return UNKNOWN_PREMISE
-    return state.fact(("far", u), int(groups[1]), nx.eccentricity(state.problem.network, u))
+    distances = nx.single_source_shortest_path_length(state.problem.network, u)
+    # None, which no number equals, where some node is out of reach.
+    true = max(distances.values()) if len(distances) == state.problem.graph.nodes else None
+    return state.fact(("far", u), int(groups[1]), true)
 
 
 def next_ranks(problem: GraphProblem, ranks: np.ndarray) -> np.ndarray:
@@ -202,9 +207,11 @@ def _path(state: State, groups: Sequence[str]) -> str:
 
 def _cut(state: State, groups: Sequence[str]) -> str:
     inside, capacity = read_list(groups[0]), int(groups[1])
-    source, target = state.problem.args
     if not inside:
         return UNREADABLE
+    if len(state.problem.args) != 2:
+        return UNKNOWN_PREMISE
+    source, target = state.problem.args
     if source not in inside or target in inside or max(inside) >= state.problem.graph.nodes:
         return UNKNOWN_PREMISE
     true = sum(w for u, v, w in state.problem.graph.edges if u in inside and v not in inside)
