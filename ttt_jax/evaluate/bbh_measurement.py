@@ -74,7 +74,9 @@ def measure_bbh(configs: Mapping[str, RunConfig], run: Run, out: Path, budget_se
         metrics = Path(config.run_dir) / "metrics.json"
         if status or not metrics.exists():
             return status
-        runs[name] = {"config": record, **json.loads(metrics.read_text())}
+        made = json.loads(metrics.read_text())
+        # Of the tasks only their names: the answers to 13,000 queries are in the run's own file.
+        runs[name] = {"config": record, **made, "per_task": sorted(made["per_task"])}
         ordered = {known: runs[known] for known in (*configs, *runs) if known in runs}
         write_json(out, summarise(ordered, command), indent=1)
     if out.exists():
