@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -25,7 +26,16 @@ from ttt_jax.tasks.encoding import PAD
 from ttt_jax.train import initial
 from ttt_jax.train.checkpoint import OtherRun
 from ttt_jax.train.config import ReArcConfig
-from ttt_jax.train.initial import ADAPTER, expand, make_evaluation, make_outer_step, mean_over, train_initial
+from ttt_jax.train.initial import (
+    ADAPTER,
+    expand,
+    make_answers,
+    make_evaluation,
+    make_outer_step,
+    mean_over,
+    over_all_tasks,
+    train_initial,
+)
 from ttt_jax.train.initial_config import InitialConfig, InitialEvalConfig
 from ttt_jax.train.initial_data import eval_batch, make_batch
 from ttt_jax.train.metrics import read_metrics
@@ -135,14 +145,18 @@ def test_tasks_are_written_as_at_test_time_and_ask_for_the_last_pair(config):
     assert batch.real_tokens == (batch.adapt["tokens"] != PAD).sum() + sizes.sum()
 
 
+def evaluation(config, model):
+    answers = make_answers(config, model)
+    return make_evaluation(config, {n: partial(answers, steps=n) for n in config.eval.steps})
+
+
 def test_evaluation_counts_what_the_adapted_model_answers(config, tiny_model):
     model, base = tiny_model
     model = model.clone(lora_scale=LORA.scale)
     held = eval_batch(config)
-    stacked = initial.over_all_tasks(phi_of(model), 3)
-    found = make_evaluation(config, model)(stacked, base, held.arrays())
+    phi = phi_of(model)
+    found = evaluation(config, model)(lambda which: over_all_tasks(phi, len(which)), base, held.arrays())
     assert found.keys() == {"loss@0", "exact@0", "loss@2", "exact@2"}
-    phi = jax.tree.map(lambda x: x[0], stacked)
     total = tokens = 0.0
     for t in range(3):
         query = expand({name: x[t] for name, x in held.query.items()})
@@ -150,6 +164,45 @@ def test_evaluation_counts_what_the_adapted_model_answers(config, tiny_model):
         total, tokens = total + float(loss * metrics["loss_tokens"]), tokens + float(metrics["loss_tokens"])
     assert float(found["loss@0"]) == pytest.approx(total / tokens, rel=1e-5)
     assert float(found["loss@2"]) != float(found["loss@0"])
+
+
+def test_evaluation_is_the_same_in_groups_no_larger_than_an_outer_step(config, tiny_model):
+    model, base = tiny_model
+    model = model.clone(lora_scale=LORA.scale)
+    config = dataclasses.replace(config, eval=dataclasses.replace(config.eval, tasks=5))
+    held = eval_batch(config).arrays()
+    phis = [phi_of(model, seed) for seed in range(5)]
+    sizes = []
+
+    def starts(which):
+        sizes.append(len(which))
+        return jax.tree.map(lambda *x: jnp.stack(x), *(phis[t] for t in which))
+
+    data = dataclasses.replace(DATA, tokens_per_batch=2 * 2 * 192)
+    found = evaluation(dataclasses.replace(config, data=data), model)(starts, base, held)
+    assert sizes == [2, 2, 2]
+    data = dataclasses.replace(DATA, tokens_per_batch=10 * 2 * 192)
+    whole = evaluation(dataclasses.replace(config, data=data), model)(starts, base, held)
+    assert sizes[-1] == 5
+    assert found == pytest.approx(whole, rel=1e-5)
+
+
+def test_a_run_compiles_what_computes_before_its_first_step(config, monkeypatch):
+    config = dataclasses.replace(config, eval=InitialEvalConfig(2, 4, 192, (0, 2)))
+    made = []
+    compile_each = initial.compile_each
+
+    def recorded(lower):
+        compiled = compile_each(lower)
+        assert not made
+        made.extend(compiled)
+        return compiled
+
+    monkeypatch.setattr(initial, "compile_each", recorded)
+    train_initial(config)
+    assert set(made) == {("outer", 192), ("answers", 0), ("answers", 2)}
+    records = read_metrics(Path(config.run_dir))
+    assert [r["kind"] for r in records] == ["fresh", "train", "eval", "train", "eval"]
 
 
 def test_training_lowers_the_query_loss_of_few_steps(config):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 
 from ttt_jax.runtime.memory import out_of_memory
+
+Key = TypeVar("Key", bound=Hashable)
 
 SMALL = "small"
 ENDLESS = 1 << 62
@@ -69,6 +71,17 @@ class Needs:
 def small(name: str, function: Any, *args: Any, **options: Any) -> Program:
     """A program that moves what others compute with: its memory is counted with theirs."""
     return Program(SMALL, name, 0, 0, lambda: function.lower(*args, **options), {})
+
+
+def compile_each(lower: Mapping[Key, Callable[[], Any]]) -> dict[Key, Any]:
+    """What compiles side by side as in `compile_all`, to be called itself.
+
+    Args:
+      lower: name -> traces a program.
+    """
+    with ThreadPoolExecutor(cores()) as pool:
+        compiling = {key: pool.submit(trace().compile) for key, trace in lower.items()}
+        return {key: future.result() for key, future in compiling.items()}
 
 
 def compile_all(programs: Sequence[Program]) -> list[Needs]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,7 @@ from jaxtyping import Array, Bool, Float
 from ttt_jax import leafwise
 from ttt_jax.adapt.loop import init_state, init_trainable, make_adapt_chunk
 from ttt_jax.adapt.saved import load_initial, saver
+from ttt_jax.compilation import compile_each
 from ttt_jax.losses import Batch, Variables, get_loss
 from ttt_jax.model.io import load_model
 from ttt_jax.runtime.device import compute_dtype, launch_without_graphs
@@ -42,7 +43,9 @@ from ttt_jax.update import TrainState, make_optimizer
 
 ADAPTER = "adapter.safetensors"
 OuterStep = Callable[[TrainState, Any, dict[str, Batch]], tuple[TrainState, dict[str, jax.Array]]]
-Evaluation = Callable[[Variables, Any, dict[str, Batch]], dict[str, jax.Array]]
+Starts = Callable[[np.ndarray], Variables]
+"""Numbers of tasks -> the adapters that they start from, stacked."""
+Evaluation = Callable[[Starts, Any, dict[str, Any]], dict[str, float]]
 
 
 def train_initial(config: InitialConfig, stop: Callable[[], bool] = lambda: False) -> TrainState:
@@ -76,7 +79,8 @@ def train_initial(config: InitialConfig, stop: Callable[[], bool] = lambda: Fals
         print(f"resuming {run_dir} after step {int(state.step)}", flush=True)
     began = time.monotonic() - 60 * meta["minutes"]
     step = int(state.step)
-    outer_step, log = make_outer_step(config, model), MetricsLog(run_dir, step, columns(config))
+    outer_steps, answers = compile_programs(config, model, state, base)
+    log = MetricsLog(run_dir, step, columns(config))
 
     def minutes() -> float:
         return (time.monotonic() - began) / 60
@@ -105,14 +109,15 @@ def train_initial(config: InitialConfig, stop: Callable[[], bool] = lambda: Fals
     window: list[dict[str, float]] = []
     batches = OrderedWorkers(partial(make_batch, config), step, config.workers)
     try:
-        evaluate = make_evaluation(config, model) if config.eval.every else None
+        evaluate = make_evaluation(config, answers) if config.eval.every else None
         held = eval_batch(config).arrays() if evaluate else {}
         if evaluate and step == 0:
-            fresh = init_trainable(_keys(config, config.eval.tasks), base, model, config.adapt)[0]
-            record("fresh", {name: float(value) for name, value in evaluate(fresh, base, held).items()})
+            keys = _keys(config, config.eval.tasks)
+            fresh = lambda which: init_trainable(keys[which], base, model, config.adapt)[0]  # noqa: E731
+            record("fresh", evaluate(fresh, base, held))
         while step < config.steps:
             batch = next(batches)
-            state, metrics = outer_step(state, base, batch.arrays())
+            state, metrics = outer_steps[batch.length](state, base, batch.arrays())
             step += 1
             pending.append((step, batch, metrics))
             last = step == config.steps
@@ -123,8 +128,8 @@ def train_initial(config: InitialConfig, stop: Callable[[], bool] = lambda: Fals
                 record("train", {name: float(np.mean([of[name] for of in window])) for name in window[0]})
                 window.clear()
             if evaluate and (last or step % config.eval.every == 0):
-                stacked = over_all_tasks(state.trainable, config.eval.tasks)
-                record("eval", {name: float(value) for name, value in evaluate(stacked, base, held).items()})
+                phi = state.trainable
+                record("eval", evaluate(lambda which, phi=phi: over_all_tasks(phi, len(which)), base, held))
             if leave or step % config.save_every == 0:
                 settle(0)
                 save()
@@ -188,11 +193,11 @@ def make_outer_step(config: InitialConfig, model: Any) -> OuterStep:
     return jax.jit(outer_step, donate_argnums=0)
 
 
-def make_evaluation(config: InitialConfig, model: Any) -> Evaluation:
-    """`evaluate(trainable, base, batch)`: stacked adapters to start from; the tasks of `eval_batch`.
+def make_answers(config: InitialConfig, model: Any) -> Any:
+    """The jitted `answers(trainable, base, batch, steps)`: stacked adapters to start from, and as many tasks.
 
-    Gives for each n of `eval.steps`, after n steps of adaptation: `loss@n`, nats a token of the queries' answers, and
-    `exact@n`, the share of the queries whose every token is the likeliest after the true ones before it.
+    Gives of each task after so many steps of adaptation: the nats of the queries' answers, their tokens, and the share
+    of the queries whose every token is the likeliest after the true ones before it.
     """
 
     def answer(trainable: Variables, base: Any, query: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -205,21 +210,82 @@ def make_evaluation(config: InitialConfig, model: Any) -> Evaluation:
         return -jnp.sum(picked * asked), jnp.sum(asked), jnp.mean(right)
 
     @partial(jax.jit, static_argnames="steps")
-    def after(trainable: Variables, base: Any, batch: dict[str, Batch], steps: int):
+    def answers(trainable: Variables, base: Any, batch: dict[str, Batch], steps: int):
         if steps:
             batches = jax.tree.map(lambda x: x[:, :steps], batch["adapt"])
             adapt = _make_adapt(config, model, steps)
             trainable, _, _ = adapt(trainable, base, expand(batches), jnp.zeros((), jnp.int32))
         return jax.lax.map(lambda x: answer(x[0], base, x[1]), (trainable, expand(batch["query"])))
 
-    def evaluate(trainable: Variables, base: Any, batch: dict[str, Batch]) -> dict[str, jax.Array]:
-        found: dict[str, jax.Array] = {}
-        for steps in config.eval.steps:
-            nats, tokens, exact = after(trainable, base, batch, steps=steps)
-            found |= {f"loss@{steps}": nats.sum() / tokens.sum(), f"exact@{steps}": exact.mean()}
+    return answers
+
+
+def make_evaluation(config: InitialConfig, answers: Mapping[int, Any]) -> Evaluation:
+    """`evaluate(starts, base, batch)`: the adapters that tasks start from; the tasks of `eval_batch`.
+
+    They are adapted in groups of `config.eval_group`, no more side by side than an outer step has. Gives for each n of
+    `eval.steps`, after n steps of adaptation: `loss@n`, nats a token of the queries' answers, and `exact@n`, the share
+    of the queries whose every token is the likeliest after the true ones before it.
+
+    Args:
+      config: of the run.
+      answers: n -> `make_answers` for n steps.
+    """
+    tasks, group = config.eval.tasks, config.eval_group
+
+    def evaluate(starts: Starts, base: Any, batch: dict[str, Any]) -> dict[str, float]:
+        sums = {steps: np.zeros(3) for steps in config.eval.steps}
+        for first in range(0, tasks, group):
+            which = np.arange(first, first + group) % tasks  # the last group is filled up with tasks that count once
+            stacked, part = starts(which), jax.tree.map(lambda x, which=which: x[which], batch)
+            for steps, total in sums.items():
+                of_tasks = answers[steps](stacked, base, part)
+                total += [float(np.sum(np.asarray(x)[: tasks - first], dtype=np.float64)) for x in of_tasks]
+        found: dict[str, float] = {}
+        for steps, (nats, tokens, exact) in sums.items():
+            found |= {f"loss@{steps}": nats / tokens, f"exact@{steps}": exact / tasks}
         return found
 
     return evaluate
+
+
+def compile_programs(
+    config: InitialConfig, model: Any, state: TrainState, base: Any
+) -> tuple[dict[int, Any], dict[int, Any]]:
+    """All programs of a run, compiled side by side: outer steps by length, and `make_answers` by steps.
+
+    The second is empty where nothing is evaluated.
+    """
+    lengths = sorted({n for n, p in zip(config.data.lengths, config.data.length_probabilities, strict=True) if p > 0})
+    evaluated = config.eval.steps if config.eval.every else ()
+    print(f"compiling {len(lengths)} outer steps and {len(evaluated)} evaluations ...", flush=True)
+    began = time.monotonic()
+    outer_step: Any = make_outer_step(config, model)
+    answers = make_answers(config, model)
+    stacked = jax.eval_shape(lambda phi: over_all_tasks(phi, config.eval_group), state.trainable)
+    held = batch_shapes(config, config.eval.length, config.eval_group, max(1, *config.eval.steps))
+    lower: dict[tuple[str, int], Callable[[], Any]] = {}
+    for length in lengths:
+        shapes = batch_shapes(config, length, config.tasks(length), config.adapt.steps)
+        lower["outer", length] = partial(outer_step.lower, state, base, shapes)
+    for steps in evaluated:
+        lower["answers", steps] = partial(answers.lower, stacked, base, held, steps=steps)
+    compiled = compile_each(lower)
+    print(f"  compiled in {time.monotonic() - began:.1f} s", flush=True)
+    return {n: compiled["outer", n] for n in lengths}, {n: compiled["answers", n] for n in evaluated}
+
+
+def batch_shapes(config: InitialConfig, length: int, tasks: int, steps: int) -> dict[str, Any]:
+    """Shapes and types of `TaskBatch.arrays`, of so many tasks that adapt in so many steps."""
+
+    def of(*shape: int) -> dict[str, Any]:
+        types = {"tokens": np.uint8, "rows": np.uint8, "cols": np.uint8, "weights": np.float32}
+        return {name: jax.ShapeDtypeStruct(shape, dtype) for name, dtype in types.items()}
+
+    return {
+        "adapt": of(tasks, steps, config.adapt.batch_size, length),
+        "query": of(tasks, config.queries, length),
+    }
 
 
 def _make_adapt(config: InitialConfig, model: Any, steps: int) -> Callable[..., Any]:

@@ -82,3 +82,8 @@ class InitialConfig:
     def tasks(self, length: int) -> int:
         """Tasks of an outer step of this length."""
         return self.data.rows(length) // self.adapt.batch_size
+
+    @property
+    def eval_group(self) -> int:
+        """Tasks of the evaluation that are adapted side by side: no more than an outer step of their length has."""
+        return max(1, min(self.eval.tasks, self.tasks(self.eval.length)))

@@ -6,7 +6,6 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -16,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from ttt_jax.compilation import compile_each
 from ttt_jax.losses import get_loss
 from ttt_jax.model.config import ModelConfig
 from ttt_jax.model.decoder import Decoder
@@ -169,13 +169,12 @@ def compile_by_length(train_step: Any, state: State, data: TrainingData, split: 
     print(f"compiling the update for {sizes} tokens ...", flush=True)
     began = time.monotonic()
 
-    def compile_one(length: int) -> Any:
+    def lower(length: int) -> Any:
         shape = (config.rows(length), length)
         batch = {name: jax.ShapeDtypeStruct(shape, dtype, sharding=split) for name, dtype in data.dtypes.items()}
-        return train_step.lower(state, batch).compile()
+        return train_step.lower(state, batch)
 
-    with ThreadPoolExecutor(len(lengths)) as pool:
-        compiled = dict(zip(lengths, pool.map(compile_one, lengths), strict=True))
+    compiled = compile_each({length: partial(lower, length) for length in lengths})
     print(f"  compiled in {time.monotonic() - began:.1f} s", flush=True)
     return compiled
 
