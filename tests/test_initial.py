@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import subprocess
 import sys
+import weakref
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from ttt_jax.train.checkpoint import OtherRun
 from ttt_jax.train.config import ReArcConfig
 from ttt_jax.train.initial import (
     ADAPTER,
+    compile_programs,
     expand,
     make_answers,
     make_evaluation,
@@ -166,41 +168,71 @@ def test_evaluation_counts_what_the_adapted_model_answers(config, tiny_model):
     assert float(found["loss@2"]) != float(found["loss@0"])
 
 
-def test_evaluation_is_the_same_in_groups_no_larger_than_an_outer_step(config, tiny_model):
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_evaluation_is_the_same_in_groups_no_larger_than_an_outer_step(config, tiny_model, dropout):
     model, base = tiny_model
     model = model.clone(lora_scale=LORA.scale)
-    config = dataclasses.replace(config, eval=dataclasses.replace(config.eval, tasks=5))
+    adapt = dataclasses.replace(config.adapt, lora=dataclasses.replace(LORA, dropout=dropout))
+    config = dataclasses.replace(config, adapt=adapt, eval=dataclasses.replace(config.eval, tasks=5))
     held = eval_batch(config).arrays()
     phis = [phi_of(model, seed) for seed in range(5)]
-    sizes = []
+    sizes, alive = [], []
 
     def starts(which):
+        assert all(adapter() is None for adapter in alive), "the last group's adapters are still held"
         sizes.append(len(which))
-        return jax.tree.map(lambda *x: jnp.stack(x), *(phis[t] for t in which))
+        stacked = jax.tree.map(lambda *x: jnp.stack(x), *(phis[t] for t in which))
+        alive[:] = map(weakref.ref, jax.tree.leaves(stacked))
+        return stacked
 
-    data = dataclasses.replace(DATA, tokens_per_batch=2 * 2 * 192)
-    found = evaluation(dataclasses.replace(config, data=data), model)(starts, base, held)
+    def found(side_by_side):
+        data = dataclasses.replace(DATA, tokens_per_batch=side_by_side * 2 * 192)
+        sizes.clear()
+        return evaluation(dataclasses.replace(config, data=data), model)(starts, base, held)
+
+    in_groups = found(2)
     assert sizes == [2, 2, 2]
-    data = dataclasses.replace(DATA, tokens_per_batch=10 * 2 * 192)
-    whole = evaluation(dataclasses.replace(config, data=data), model)(starts, base, held)
-    assert sizes[-1] == 5
-    assert found == pytest.approx(whole, rel=1e-5)
+    whole = found(10)
+    assert sizes == [5]
+    assert in_groups == pytest.approx(whole, rel=1e-6)
 
 
-def test_a_run_compiles_what_computes_before_its_first_step(config, monkeypatch):
-    config = dataclasses.replace(config, eval=InitialEvalConfig(2, 4, 192, (0, 2)))
+def test_memory_of_evaluation_does_not_grow_with_its_tasks(config, tiny_model):
+    model, base = tiny_model
+    state = TrainState.create(phi_of(model), make_optimizer(config.optimizer, config.steps))
+
+    def temporary(tasks):
+        made = dataclasses.replace(config, eval=InitialEvalConfig(2, tasks, 192, (1,)))
+        _, answers = compile_programs(made, model, state, base)
+        return answers[1].memory_analysis().temp_size_in_bytes
+
+    assert temporary(12) == temporary(3) > 0
+
+
+def test_a_run_compiles_what_computes_before_its_first_step(config, monkeypatch, caplog, capsys):
+    data = dataclasses.replace(DATA, lengths=(192, 256), length_probabilities=(0.5, 0.5))
+    config = dataclasses.replace(config, data=data, eval=InitialEvalConfig(2, 4, 192, (0, 2)))
+    assert {make_batch(config, step).length for step in range(config.steps)} == {192, 256}
     made = []
     compile_each = initial.compile_each
 
     def recorded(lower):
         compiled = compile_each(lower)
-        assert not made
         made.extend(compiled)
+        before.extend(programs_in(caplog))
+        caplog.clear()
         return compiled
 
+    def programs_in(log):
+        return [name for r in log.records for name in ("outer_step", "answers") if f"jit({name})" in r.getMessage()]
+
+    before = []
     monkeypatch.setattr(initial, "compile_each", recorded)
-    train_initial(config)
-    assert set(made) == {("outer", 192), ("answers", 0), ("answers", 2)}
+    with jax.log_compiles(), caplog.at_level("WARNING", logger="jax"):
+        train_initial(config)
+    assert sorted(made) == [("answers", 0), ("answers", 2), ("outer", 192), ("outer", 256)]
+    assert set(before) == {"outer_step", "answers"} and not programs_in(caplog)
+    assert "compiling 2 outer steps and 2 evaluations" in capsys.readouterr().out
     records = read_metrics(Path(config.run_dir))
     assert [r["kind"] for r in records] == ["fresh", "train", "eval", "train", "eval"]
 

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, UInt32
 
 from ttt_jax import leafwise
 from ttt_jax.adapt.loop import init_state, init_trainable, make_adapt_chunk
@@ -170,7 +170,8 @@ def make_outer_step(config: InitialConfig, model: Any) -> OuterStep:
         query = expand(batch["query"])
         tasks = len(query["tokens"])
         start = over_all_tasks(state.trainable, tasks)
-        adapted, curve, failed = adapt(start, base, expand(batch["adapt"]), state.step)
+        seeds = state.step.astype(jnp.uint32) * tasks + jnp.arange(tasks, dtype=jnp.uint32)
+        adapted, curve, failed = adapt(start, base, expand(batch["adapt"]), seeds)
         if config.method == "fomaml":
             asked, gradients = jax.vmap(jax.value_and_grad(query_loss), (0, None, 0))(adapted, base, query)
         else:
@@ -194,8 +195,9 @@ def make_outer_step(config: InitialConfig, model: Any) -> OuterStep:
 
 
 def make_answers(config: InitialConfig, model: Any) -> Any:
-    """The jitted `answers(trainable, base, batch, steps)`: stacked adapters to start from, and as many tasks.
+    """The jitted `answers(trainable, base, batch, seeds, steps)`: stacked adapters to start from, and as many tasks.
 
+    `seeds` uint32[T] say what dropout drops while each task adapts.
     Gives of each task after so many steps of adaptation: the nats of the queries' answers, their tokens, and the share
     of the queries whose every token is the likeliest after the true ones before it.
     """
@@ -210,11 +212,11 @@ def make_answers(config: InitialConfig, model: Any) -> Any:
         return -jnp.sum(picked * asked), jnp.sum(asked), jnp.mean(right)
 
     @partial(jax.jit, static_argnames="steps")
-    def answers(trainable: Variables, base: Any, batch: dict[str, Batch], steps: int):
+    def answers(trainable: Variables, base: Any, batch: dict[str, Batch], seeds: UInt32[Array, " tasks"], steps: int):
         if steps:
             batches = jax.tree.map(lambda x: x[:, :steps], batch["adapt"])
             adapt = _make_adapt(config, model, steps)
-            trainable, _, _ = adapt(trainable, base, expand(batches), jnp.zeros((), jnp.int32))
+            trainable, _, _ = adapt(trainable, base, expand(batches), seeds)
         return jax.lax.map(lambda x: answer(x[0], base, x[1]), (trainable, expand(batch["query"])))
 
     return answers
@@ -239,8 +241,10 @@ def make_evaluation(config: InitialConfig, answers: Mapping[int, Any]) -> Evalua
             which = np.arange(first, first + group) % tasks  # the last group is filled up with tasks that count once
             stacked, part = starts(which), jax.tree.map(lambda x, which=which: x[which], batch)
             for steps, total in sums.items():
-                of_tasks = answers[steps](stacked, base, part)
+                # A task's seed is its number, so that its group does not change what it is adapted with.
+                of_tasks = answers[steps](stacked, base, part, which.astype(np.uint32))
                 total += [float(np.sum(np.asarray(x)[: tasks - first], dtype=np.float64)) for x in of_tasks]
+            del stacked  # before the next group's are made: one group's adapters at a time
         found: dict[str, float] = {}
         for steps, (nats, tokens, exact) in sums.items():
             found |= {f"loss@{steps}": nats / tokens, f"exact@{steps}": exact / tasks}
@@ -264,12 +268,13 @@ def compile_programs(
     answers = make_answers(config, model)
     stacked = jax.eval_shape(lambda phi: over_all_tasks(phi, config.eval_group), state.trainable)
     held = batch_shapes(config, config.eval.length, config.eval_group, max(1, *config.eval.steps))
+    seeds = jax.ShapeDtypeStruct((config.eval_group,), np.uint32)
     lower: dict[tuple[str, int], Callable[[], Any]] = {}
     for length in lengths:
         shapes = batch_shapes(config, length, config.tasks(length), config.adapt.steps)
         lower["outer", length] = partial(outer_step.lower, state, base, shapes)
     for steps in evaluated:
-        lower["answers", steps] = partial(answers.lower, stacked, base, held, steps=steps)
+        lower["answers", steps] = partial(answers.lower, stacked, base, held, seeds, steps=steps)
     compiled = compile_each(lower)
     print(f"  compiled in {time.monotonic() - began:.1f} s", flush=True)
     return {n: compiled["outer", n] for n in lengths}, {n: compiled["answers", n] for n in evaluated}
@@ -289,16 +294,14 @@ def batch_shapes(config: InitialConfig, length: int, tasks: int, steps: int) -> 
 
 
 def _make_adapt(config: InitialConfig, model: Any, steps: int) -> Callable[..., Any]:
-    """`adapt(stacked, base, batches, step)`: adapted variables, losses [T, steps], and which tasks failed."""
+    """`adapt(stacked, base, batches, seeds)`: adapted variables, losses [T, steps], and which tasks failed."""
     tx = make_optimizer(config.adapt.optimizer, steps)
     chunk = make_adapt_chunk(get_loss(config.adapt.loss), tx, model, config.adapt.lora.dropout)
 
     def adapt(
-        stacked: Variables, base: Any, batches: Batch, step: jax.Array
+        stacked: Variables, base: Any, batches: Batch, seeds: UInt32[Array, " tasks"]
     ) -> tuple[Variables, Float[Array, "tasks steps"], Bool[Array, " tasks"]]:
-        tasks = len(batches["tokens"])
-        seeds = step.astype(jnp.uint32) * tasks + jnp.arange(tasks, dtype=jnp.uint32)  # of dropout
-        state = init_state(stacked, tx, jnp.full(tasks, steps), seeds)
+        state = init_state(stacked, tx, jnp.full(len(seeds), steps), seeds)
         state, metrics = chunk(state, {"params": base}, batches)
         return state.train.trainable, metrics["loss"], state.failed
 
