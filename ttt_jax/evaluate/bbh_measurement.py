@@ -75,7 +75,7 @@ def measure_bbh(configs: Mapping[str, RunConfig], run: Run, out: Path, budget_se
         if status or not metrics.exists():
             return status
         made = json.loads(metrics.read_text())
-        # Of the tasks only their names: the answers to 13,000 queries are in the run's own file.
+        # Of the tasks only their names: each query's ranks are in the run's own metrics.json.
         runs[name] = {"config": record, **made, "per_task": sorted(made["per_task"])}
         ordered = {known: runs[known] for known in (*configs, *runs) if known in runs}
         write_json(out, summarise(ordered, command), indent=1)
