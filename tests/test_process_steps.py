@@ -280,3 +280,52 @@ def test_steps_of_other_questions_are_judged_whatever_they_say():
             for step in sorted(lines):
                 GRAPHS.verify(problem, [step])
             assert len(GRAPHS.verify(problem, sorted(lines))) == len(lines)
+
+
+@pytest.mark.parametrize(
+    "question, step",
+    [("diameter", "layer 0: 3"), ("diameter", "layer 0: none"), ("degree", "cut 0, 1: capacity 3")],
+)
+def test_a_step_that_needs_what_the_question_does_not_name_has_no_premise(question, step):
+    (verdict,) = GRAPHS.verify(graph_problem(question, 0), [step])
+    assert not verdict.ok and verdict.reason == s.UNKNOWN_PREMISE
+
+
+def test_no_eccentricity_is_true_where_a_node_is_out_of_reach():
+    problem = GraphProblem("connectivity", Graph(3, ((0, 1, 1),)), (0, 2))
+    for k in range(4):
+        (verdict,) = GRAPHS.verify(problem, [f"eccentricity of 0: {k}"])
+        assert not verdict.ok and verdict.reason == s.CONTRADICTS_PROBLEM
+
+
+def test_garbled_steps_have_a_verdict_each():
+    """Words and numbers of oracle steps in wrong places: nothing that a model may write stops a run."""
+    rng = np.random.default_rng(0)
+    junk = [
+        "none",
+        "99",
+        "-1",
+        "",
+        "->",
+        "!=",
+        ",",
+        "(",
+        "1e9",
+        "nan",
+        "answer = ",
+        "clues 1, 99 -> ",
+        "House 9",
+        "²",
+        "٣",
+    ]
+    for process, problem in problems(2):
+        own = process.oracle_trace(problem)
+        words = junk + [word for step in own for word in step.split()]
+        for _ in range(40):
+            chain = []
+            for step in rng.choice(own, size=3):
+                parts = str(step).split()
+                for i in rng.integers(len(parts), size=2):
+                    parts[i] = words[rng.integers(len(words))]
+                chain.append(" ".join(parts))
+            assert len(process.verify(problem, chain)) == 3
