@@ -35,7 +35,7 @@ from ttt_jax.train.initial import (
     make_evaluation,
     make_outer_step,
     mean_over,
-    over_all_tasks,
+    starts_from,
     train_initial,
 )
 from ttt_jax.train.initial_config import InitialConfig, InitialEvalConfig
@@ -157,7 +157,7 @@ def test_evaluation_counts_what_the_adapted_model_answers(config, tiny_model):
     model = model.clone(lora_scale=LORA.scale)
     held = eval_batch(config)
     phi = phi_of(model)
-    found = evaluation(config, model)(lambda which: over_all_tasks(phi, len(which)), base, held.arrays())
+    found = evaluation(config, model)(starts_from(phi), base, held.arrays())
     assert found.keys() == {"loss@0", "exact@0", "loss@2", "exact@2"}
     total = tokens = 0.0
     for t in range(3):

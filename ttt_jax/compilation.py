@@ -74,10 +74,16 @@ def small(name: str, function: Any, *args: Any, **options: Any) -> Program:
 
 
 def compile_each(lower: Mapping[Key, Callable[[], Any]]) -> dict[Key, Any]:
-    """What compiles side by side as in `compile_all`, to be called itself.
+    """Programs compiled side by side, traced one after the other as in `compile_all`; callable themselves.
 
     Args:
-      lower: name -> traces a program.
+      lower: name -> traces a program, as `jax.jit(f).lower` does.
+
+    Returns:
+      name -> the compiled program, for the shapes that it was traced with; it refuses others.
+
+    Raises:
+      jax.errors.JaxRuntimeError: the compiler finds no room for one.
     """
     with ThreadPoolExecutor(cores()) as pool:
         compiling = {key: pool.submit(trace().compile) for key, trace in lower.items()}

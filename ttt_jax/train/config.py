@@ -107,6 +107,11 @@ class TracesConfig:
         return self.tokens_per_batch // length // self.row_multiple * self.row_multiple
 
 
+def drawn_lengths(data: ReArcConfig | TracesConfig) -> list[int]:
+    """The lengths in tokens that batches have, shortest first: those of a probability above 0."""
+    return sorted({n for n, p in zip(data.lengths, data.length_probabilities, strict=True) if p > 0})
+
+
 def _check_lengths(data: ReArcConfig | TracesConfig) -> None:
     if len(data.lengths) != len(data.length_probabilities):
         raise ValueError(f"length_probabilities must have one entry for each of the lengths {data.lengths}")

@@ -34,6 +34,7 @@ from ttt_jax.runtime.device import compute_dtype, launch_without_graphs
 from ttt_jax.runtime.files import replacing
 from ttt_jax.tasks.registry import get_domain
 from ttt_jax.train.checkpoint import Checkpoints, claim_run_dir
+from ttt_jax.train.config import drawn_lengths
 from ttt_jax.train.initial_config import RESUME_MAY_CHANGE, InitialConfig
 from ttt_jax.train.initial_data import TaskBatch, eval_batch, make_batch
 from ttt_jax.train.metrics import MetricsLog
@@ -112,9 +113,7 @@ def train_initial(config: InitialConfig, stop: Callable[[], bool] = lambda: Fals
         evaluate = make_evaluation(config, answers) if config.eval.every else None
         held = eval_batch(config).arrays() if evaluate else {}
         if evaluate and step == 0:
-            keys = _keys(config, config.eval.tasks)
-            fresh = lambda which: init_trainable(keys[which], base, model, config.adapt)[0]  # noqa: E731
-            record("fresh", evaluate(fresh, base, held))
+            record("fresh", evaluate(fresh_starts(config, model, base), base, held))
         while step < config.steps:
             batch = next(batches)
             state, metrics = outer_steps[batch.length](state, base, batch.arrays())
@@ -128,8 +127,7 @@ def train_initial(config: InitialConfig, stop: Callable[[], bool] = lambda: Fals
                 record("train", {name: float(np.mean([of[name] for of in window])) for name in window[0]})
                 window.clear()
             if evaluate and (last or step % config.eval.every == 0):
-                phi = state.trainable
-                record("eval", evaluate(lambda which, phi=phi: over_all_tasks(phi, len(which)), base, held))
+                record("eval", evaluate(starts_from(state.trainable), base, held))
             if leave or step % config.save_every == 0:
                 settle(0)
                 save()
@@ -152,6 +150,17 @@ def initial_state(config: InitialConfig, model: Any, base: Any) -> TrainState:
         stacked, _ = init_trainable(_keys(config, 1), base, model, config.adapt)
         phi = jax.tree.map(lambda x: x[0], stacked)
     return TrainState.create(phi, make_optimizer(config.optimizer, config.steps))
+
+
+def fresh_starts(config: InitialConfig, model: Any, base: Any) -> Starts:
+    """Every task starts from a fresh adapter of its own."""
+    keys = _keys(config, config.eval.tasks)
+    return lambda which: init_trainable(keys[which], base, model, config.adapt)[0]
+
+
+def starts_from(phi: Variables) -> Starts:
+    """Every task starts from the same adapter."""
+    return lambda which: over_all_tasks(phi, len(which))
 
 
 def make_outer_step(config: InitialConfig, model: Any) -> OuterStep:
@@ -260,7 +269,7 @@ def compile_programs(
 
     The second is empty where nothing is evaluated.
     """
-    lengths = sorted({n for n, p in zip(config.data.lengths, config.data.length_probabilities, strict=True) if p > 0})
+    lengths = drawn_lengths(config.data)
     evaluated = config.eval.steps if config.eval.every else ()
     print(f"compiling {len(lengths)} outer steps and {len(evaluated)} evaluations ...", flush=True)
     began = time.monotonic()

@@ -22,7 +22,7 @@ from ttt_jax.model.decoder import Decoder
 from ttt_jax.model.grow import can_grow, grow
 from ttt_jax.model.io import load_config, load_params, parameter_count, resolve, save_model
 from ttt_jax.train.checkpoint import Checkpoints, claim_run_dir
-from ttt_jax.train.config import ReArcConfig, TracesConfig, TrainConfig
+from ttt_jax.train.config import ReArcConfig, TracesConfig, TrainConfig, drawn_lengths
 from ttt_jax.train.data import FIRST_OUTPUT, INPUT_ROLE, NO_LOSS
 from ttt_jax.train.evaluate import evaluate, make_last_pair_scores
 from ttt_jax.train.metrics import MetricsLog
@@ -164,7 +164,7 @@ def make_train_step(config: TrainConfig, model: Decoder, expand_batch: Callable[
 def compile_by_length(train_step: Any, state: State, data: TrainingData, split: NamedSharding) -> dict[int, Any]:
     """The jitted step compiled for every length that batches have, all at once: with more cores no slower than one."""
     config = data.config
-    lengths = sorted({n for n, p in zip(config.lengths, config.length_probabilities, strict=True) if p > 0})
+    lengths = drawn_lengths(config)
     sizes = ", ".join(f"{config.rows(length)} x {length}" for length in lengths)
     print(f"compiling the update for {sizes} tokens ...", flush=True)
     began = time.monotonic()
