@@ -102,8 +102,11 @@ def seconds_per_task(metrics: Mapping[str, Any], arm: str) -> float:
 
 
 def recorded(config: RunConfig) -> dict[str, Any]:
-    """What a run's numbers depend on, as JSON: not where it is written, where the task files are, or on which hosts."""
-    anywhere = replace(config, run_dir="", tasks=replace(config.tasks, path=None), hosts=HostsConfig())
+    """What a run's numbers depend on, as JSON: not where it is written, where files are, or on which hosts."""
+    adapters = config.load_adapters and Path(config.load_adapters).name
+    anywhere = replace(
+        config, run_dir="", tasks=replace(config.tasks, path=None), load_adapters=adapters, hosts=HostsConfig()
+    )
     return json.loads(json.dumps(asdict(anywhere)))
 
 

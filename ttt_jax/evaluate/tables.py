@@ -15,12 +15,14 @@ COLUMNS = ("pass@1", "pass@2", "coverage")
 def results_table(path: Path) -> str:
     """A file of docs/results as Markdown.
 
-    Of a metrics.json the arms, of a measurement also its paired differences; of an ablation its rows, of a sweep
-    its points.
+    Of a metrics.json the arms, of a measurement also its paired differences; of an ablation and of variants the
+    rows, of a sweep its points.
     """
     found = json.loads(path.read_text(encoding="utf-8"))
-    if "rows" in found:
+    if "not_measured" in found:
         return _ablation_table(found)
+    if "rows" in found:
+        return _variants_table(found)
     if "points" in found:
         return _sweep_table(found)
     lines = [
@@ -40,6 +42,11 @@ def results_table(path: Path) -> str:
     for name, spread in found.get("adaptation_seeds", {}).items():
         values = ", ".join(f"{100 * v:.1f}" for v in spread["values"])
         notes.append(f"{name} of {len(spread['values'])} adaptation seeds: {values} (sd {100 * spread['sd']:.1f}).")
+    return "\n".join(lines) + "\n\n" + "  \n".join([*notes, *_selection_notes(found)]) + "\n"
+
+
+def _selection_notes(found: Mapping[str, Any]) -> list[str]:
+    notes = []
     for arm, methods in found.get("selection", {}).items():
         by = ", ".join(
             f"{name.replace('_', ' ')} {100 * row['pass@2']['value']:.1f}"
@@ -48,7 +55,26 @@ def results_table(path: Path) -> str:
             if row["pass@2"]
         )
         notes.append(f"pass@2 of the same {arm.replace('_', '-')} candidates, ranked by: {by}.")
-    return "\n".join(lines) + "\n\n" + "  \n".join(notes) + "\n"
+    return notes
+
+
+def _variants_table(found: Mapping[str, Any]) -> str:
+    lines = [
+        f"| {found['tasks']} tasks of {found['benchmark']} | pass@1 | pass@2 | coverage | difference in pass@2 | p "
+        "| seconds a task |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, row in found["rows"].items():
+        difference = row.get("difference", {}).get("pass@2")
+        cells = [
+            name,
+            *(_share(row.get(column)) for column in COLUMNS),
+            difference_text(row),
+            f"{difference['p_value']:.2g}" if difference else "",
+            f"{row['seconds_per_task']:.2f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n\n" + "  \n".join([_source(found), *_selection_notes(found)]) + "\n"
 
 
 def _ablation_table(found: Mapping[str, Any]) -> str:
