@@ -22,6 +22,7 @@ from ttt_jax.config import RunConfig
 from ttt_jax.config_loader import load_config
 from ttt_jax.evaluate.ablation import PARTS, ablate
 from ttt_jax.evaluate.paired import print_rows
+from ttt_jax.runtime.restart import again_if_failed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,4 +58,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(again_if_failed(main()))

@@ -10,6 +10,8 @@ import sys
 
 from ttt_jax.config_loader import load_config
 from ttt_jax.evaluation import EvaluateConfig, evaluate
+from ttt_jax.runtime.restart import again_if_failed
 
 if __name__ == "__main__":
-    sys.exit(evaluate(load_config(EvaluateConfig, sys.argv[1:]), command=" ".join(["python", *sys.argv])))
+    status = evaluate(load_config(EvaluateConfig, sys.argv[1:]), command=" ".join(["python", *sys.argv]))
+    sys.exit(again_if_failed(status))

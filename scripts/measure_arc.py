@@ -18,6 +18,7 @@ from pathlib import Path
 from ttt_jax.config import RunConfig
 from ttt_jax.config_loader import load_config
 from ttt_jax.evaluate.measurement import measure
+from ttt_jax.runtime.restart import again_if_failed
 
 
 def main() -> int:
@@ -36,4 +37,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(again_if_failed(main()))

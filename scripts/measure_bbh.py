@@ -20,6 +20,7 @@ from pathlib import Path
 from ttt_jax.config import RunConfig
 from ttt_jax.config_loader import load_config
 from ttt_jax.evaluate.bbh_measurement import ARMS, choose_schedule, measure_bbh
+from ttt_jax.runtime.restart import again_if_failed
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "bbh"
 
@@ -55,4 +56,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(again_if_failed(main()))

@@ -19,6 +19,7 @@ from pathlib import Path
 from ttt_jax.config import RunConfig
 from ttt_jax.config_loader import load_config
 from ttt_jax.evaluate.sweep import plot_sweep, sweep
+from ttt_jax.runtime.restart import again_if_failed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,4 +58,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(again_if_failed(main()))

@@ -11,6 +11,7 @@ from ttt_jax.config import RunConfig
 from ttt_jax.config_loader import load_config
 from ttt_jax.dry_run import dry_run
 from ttt_jax.run import run
+from ttt_jax.runtime.restart import again_if_failed
 
 
 @dataclass(frozen=True)
@@ -24,4 +25,6 @@ class TttConfig(RunConfig):
 if __name__ == "__main__":
     given = load_config(TttConfig, sys.argv[1:])
     config = RunConfig(**{field.name: getattr(given, field.name) for field in fields(RunConfig)})
-    sys.exit(dry_run(config) if given.dry_run else run(config, command=" ".join(["python", *sys.argv])))
+    if given.dry_run:
+        sys.exit(dry_run(config))
+    sys.exit(again_if_failed(run(config, command=" ".join(["python", *sys.argv]))))

@@ -25,6 +25,7 @@ from ttt_jax.config import RunConfig
 from ttt_jax.config_loader import load_config
 from ttt_jax.evaluate.paired import print_rows
 from ttt_jax.evaluate.variants import measure_variants, read_changes
+from ttt_jax.runtime.restart import again_if_failed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,7 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--variants", type=Path, required=True, help="a YAML file: name -> options that differ")
     parser.add_argument("--out", type=Path, required=True, help="the JSON file to write, or to go on with")
-    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="make these alone now; `reference` is the configuration")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="NAME", help="make these alone now; `reference` is the configuration"
+    )
     parser.add_argument("--budget-seconds", type=float, default=float("inf"), help="stop after so long")
     given = list(sys.argv[1:] if argv is None else argv)
     arguments, rest = parser.parse_known_args(given)
@@ -57,4 +60,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(again_if_failed(main()))

@@ -32,6 +32,7 @@ from ttt_jax.runtime.device import compute_dtype
 from ttt_jax.runtime.files import write_json
 from ttt_jax.runtime.interrupt import Interrupt, Interrupted
 from ttt_jax.runtime.progress import Progress
+from ttt_jax.runtime.restart import after_failure
 from ttt_jax.runtime.run_dir import RunDir
 from ttt_jax.tasks.growing import Exhausted, Staircase, open_ladder
 from ttt_jax.tasks.reasoning import of_part
@@ -128,6 +129,8 @@ def _climb(config: RunConfig, options: ClimbConfig, command: str) -> int:
                 done = len(run_dir.finished())
                 print(f"stopped with {done} tasks of {arm} finished; the same command goes on", file=sys.stderr)
                 return asked.exit_status
+            except jax.errors.JaxRuntimeError as error:
+                return after_failure(error, len(run_dir.finished()))
             seconds = {"load": time.perf_counter() - began, "compile": compile_log.seconds}
             loaded = LoadedTasks("reasoning staircase", tuple(tasks))
             finish(own, loaded, run_dir, {"seconds": seconds, "compilations": compile_log.count})

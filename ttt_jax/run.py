@@ -35,6 +35,7 @@ from ttt_jax.runtime.distributed import Host, HostRun, Results, gather, join
 from ttt_jax.runtime.interrupt import Interrupt, Interrupted
 from ttt_jax.runtime.memory import memory_limit
 from ttt_jax.runtime.progress import Progress, clock_time
+from ttt_jax.runtime.restart import after_failure
 from ttt_jax.runtime.run_dir import RunDir
 from ttt_jax.tasks.registry import get_domain
 from ttt_jax.tasks.task import WHOLE_FILE, Domain, LoadedTasks, Task
@@ -51,7 +52,8 @@ def run(config: RunConfig, command: str) -> int:
     Returns:
       the exit status: 0; 2 where an option, the model or the run directory is
       wrong; 3 where some tasks could not be read (the others are answered); 143
-      after SIGTERM and 130 after Ctrl-C (the same command goes on).
+      after SIGTERM and 130 after Ctrl-C (the same command goes on); 5 where the device failed (likewise, in a new
+      process: `runtime/restart.py`).
     """
     began = time.perf_counter()
     launch_without_graphs()
@@ -109,6 +111,8 @@ def run_share(config: RunConfig, command: str, host: Host, began: float) -> int:
             done = len(mine.finished())
             print(f"stopped with {done} tasks finished; the same command goes on", file=sys.stderr)
             return asked.exit_status
+        except jax.errors.JaxRuntimeError as error:
+            return after_failure(error, len(mine.finished()))
         if run_dir is None:
             print(f"host {host.index} is done; host 0 merges what all have finished", flush=True)
             return OK

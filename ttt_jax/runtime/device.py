@@ -22,8 +22,9 @@ def launch_without_graphs() -> None:
 
     XLA captures parts of a program as CUDA graphs when it first runs. On H200 (jax 0.11.2) three processes of eight
     broke off there ("capturing stream has unjoined work", or invalid arguments), and one of the next four with cuDNN's
-    kernels kept out of graphs. The cause is not known. Without graphs a token of decoding at a context of 2,048 takes
-    4% longer (docs/performance.md).
+    kernels kept out of graphs. Without graphs it is rarer, one process of about twenty ("invalid argument"), and that
+    one begins anew by itself (`runtime/restart.py`). The cause is not known. Without graphs a token of decoding at a
+    context of 2,048 takes 4% longer (docs/performance.md).
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if _GRAPHS not in flags:
