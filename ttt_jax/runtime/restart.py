@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import sys
 
-from jax.errors import JaxRuntimeError
-
 DEVICE_FAILED = 5
 """Exit status of a run whose device failed: what is finished is kept, the same command goes on."""
 RESTARTS = 2
@@ -15,7 +13,7 @@ COUNT = "TTT_JAX_RESTARTS"
 """The environment variable that counts them."""
 
 
-def after_failure(error: JaxRuntimeError, finished: int) -> int:
+def after_failure(error: Exception, finished: int) -> int:
     """Says on stderr how far a run has come whose device failed; its exit status. Raises `error` if it is another."""
     if not any(name in str(error) for name in ("CUDA", "cuDNN", "ROCM")):
         raise error
