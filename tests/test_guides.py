@@ -143,6 +143,7 @@ def test_the_guide_to_text_tasks_answers_its_file(folder, monkeypatch, shared_pr
     assert set(read_json(folder / "runs" / "text" / "submission.json")) == {"plurals", "opposites"}
 
 
+@pytest.mark.slow
 def test_the_guide_to_an_adapter_to_start_from_trains_it_and_starts_there(
     folder, monkeypatch, shared_programs, tiny_model
 ):

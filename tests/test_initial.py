@@ -168,7 +168,7 @@ def test_evaluation_counts_what_the_adapted_model_answers(config, tiny_model):
     assert float(found["loss@2"]) != float(found["loss@0"])
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("dropout", [pytest.param(0.0, marks=pytest.mark.slow), 0.3])
 def test_evaluation_is_the_same_in_groups_no_larger_than_an_outer_step(config, tiny_model, dropout):
     model, base = tiny_model
     model = model.clone(lora_scale=LORA.scale)
@@ -197,6 +197,7 @@ def test_evaluation_is_the_same_in_groups_no_larger_than_an_outer_step(config, t
     assert in_groups == pytest.approx(whole, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_memory_of_evaluation_does_not_grow_with_its_tasks(config, tiny_model):
     model, base = tiny_model
     state = TrainState.create(phi_of(model), make_optimizer(config.optimizer, config.steps))

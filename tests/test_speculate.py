@@ -309,6 +309,7 @@ def test_what_is_written_otherwise_than_the_domain_would_is_offered_as_it_was_sa
 # -- With what comes after decoding ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_search_finds_the_same_beside_the_same_answers(model, random, adapters):
     # Of a model of random weights few grids are likely: this one cares for two colours, newline and end only.
     liked = np.isin(np.arange(16), (0, 1, NEWLINE, STOP))

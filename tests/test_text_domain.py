@@ -163,8 +163,15 @@ def bbh(tmp_path_factory):
     return domain, domain.load(TasksConfig(domain="bbh", path=str(folder), demos=3, seeds=(42,))).tasks
 
 
-@pytest.mark.parametrize("adapted", [False, True])
-@pytest.mark.parametrize("sampled", [False, True])
+@pytest.mark.parametrize(
+    ("sampled", "adapted"),
+    [
+        (True, True),
+        (False, False),
+        pytest.param(True, False, marks=pytest.mark.slow),
+        pytest.param(False, True, marks=pytest.mark.slow),
+    ],
+)
 def test_reading_common_tokens_once_gives_the_answers_and_logprobs_of_reading_them_every_time(
     model, bbh, adapted, sampled
 ):
