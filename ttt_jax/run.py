@@ -240,6 +240,8 @@ def units(config: RunConfig, tasks: Any) -> dict[str, float]:
 
 def check_options(config: RunConfig, domain: Domain, model: Any, base: Any, tasks: Sequence[Task]) -> None:
     """Raises ValueError for what would show only in the middle of a run, before there is a run directory."""
+    if config.load_adapters and not (Path(config.load_adapters) / "adapters").is_dir():
+        raise ValueError(f"load_adapters: {config.load_adapters} holds no adapters; make that run with save_adapters")
     adapter = Adapter(model, base, config.adapt, config.seed, domain.pad_token)
     adapter.shapes(1)
     make_plan(tasks[:1], domain, config, lambda length: 1, lambda length: 1)

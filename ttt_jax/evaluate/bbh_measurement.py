@@ -13,6 +13,7 @@ from ttt_jax.config import RunConfig
 from ttt_jax.evaluate.bbh_table import combine
 from ttt_jax.evaluate.runs import agree, recorded, stopped_after
 from ttt_jax.runtime.files import write_json
+from ttt_jax.runtime.restart import seconds_spent
 
 Run = Callable[[RunConfig, str], int]
 
@@ -58,7 +59,7 @@ def measure_bbh(configs: Mapping[str, RunConfig], run: Run, out: Path, budget_se
     Raises:
       ValueError: the file has runs over other tasks or seeds.
     """
-    began = time.monotonic()
+    began = time.monotonic() - seconds_spent()
     runs: dict[str, Any] = json.loads(out.read_text())["runs"] if out.exists() else {}
     for name, config in configs.items():
         record = recorded(config)

@@ -16,6 +16,7 @@ from typing import Any
 from ttt_jax.config import HostsConfig, RunConfig
 from ttt_jax.config_loader import from_yaml
 from ttt_jax.runtime.files import write_json
+from ttt_jax.runtime.restart import seconds_spent
 
 Run = Callable[[RunConfig, str], int]
 FINISHED = (0, 3)
@@ -56,7 +57,7 @@ def finish_runs(
     Returns:
       the exit status of the run that did not come to its end, or 0.
     """
-    began = time.monotonic()
+    began = time.monotonic() - seconds_spent()
     known: Runs = json.loads(out.read_text())["runs"] if out.exists() else {}
     found: Runs = {}
 

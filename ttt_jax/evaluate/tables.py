@@ -19,10 +19,8 @@ def results_table(path: Path) -> str:
     rows, of a sweep its points.
     """
     found = json.loads(path.read_text(encoding="utf-8"))
-    if "not_measured" in found:
-        return _ablation_table(found)
     if "rows" in found:
-        return _variants_table(found)
+        return _rows_table(found)
     if "points" in found:
         return _sweep_table(found)
     lines = [
@@ -58,45 +56,33 @@ def _selection_notes(found: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def _variants_table(found: Mapping[str, Any]) -> str:
-    lines = [
-        f"| {found['tasks']} tasks of {found['benchmark']} | pass@1 | pass@2 | coverage | difference in pass@2 | p "
-        "| seconds a task |",
-        "|---|---|---|---|---|---|---|",
+def _rows_table(found: Mapping[str, Any]) -> str:
+    """An ablation's rows, which say what takes a part's place, or those of variants."""
+    ablation = "not_measured" in found
+    heads = [
+        f"{found['tasks']} tasks of {found['benchmark']}" + (", without" if ablation else ""),
+        *(["instead"] if ablation else []),
+        *COLUMNS,
+        "difference in pass@2",
+        "p",
+        "seconds a task",
     ]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name, row in found["rows"].items():
         difference = row.get("difference", {}).get("pass@2")
+        whole = ablation and name == found["reference"]
         cells = [
-            name,
+            "(nothing)" if whole else name.replace("_", " "),
+            *([row["instead"]] if ablation else []),
             *(_share(row.get(column)) for column in COLUMNS),
             difference_text(row),
             f"{difference['p_value']:.2g}" if difference else "",
-            f"{row['seconds_per_task']:.2f}",
+            format(row["seconds_per_task"], ".1f" if ablation else ".2f"),
         ]
         lines.append(f"| {' | '.join(cells)} |")
+    for name, reason in found.get("not_measured", {}).items():
+        lines.append(f"| {name.replace('_', ' ')} | not measured: {reason}{' |' * (len(heads) - 1)}")
     return "\n".join(lines) + "\n\n" + "  \n".join([_source(found), *_selection_notes(found)]) + "\n"
-
-
-def _ablation_table(found: Mapping[str, Any]) -> str:
-    lines = [
-        f"| {found['tasks']} tasks of {found['benchmark']}, without | instead | pass@1 | pass@2 | coverage "
-        "| difference in pass@2 | p | seconds a task |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name, row in found["rows"].items():
-        difference = row.get("difference", {}).get("pass@2")
-        cells = [
-            "(nothing)" if name == found["reference"] else name.replace("_", " "),
-            row["instead"],
-            *(_share(row[column]) for column in COLUMNS),
-            difference_text(row),
-            f"{difference['p_value']:.2g}" if difference else "",
-            f"{row['seconds_per_task']:.1f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    for name, reason in found["not_measured"].items():
-        lines.append(f"| {name.replace('_', ' ')} | not measured: {reason} | | | | | | |")
-    return "\n".join(lines) + f"\n\n{_source(found)}\n"
 
 
 def _sweep_table(found: Mapping[str, Any]) -> str:
