@@ -17,6 +17,7 @@ from ttt_jax.decode.views import make_views
 from ttt_jax.model import attention
 from ttt_jax.model.attention import cached_attention
 from ttt_jax.model.cache import Cache, Prefix
+from ttt_jax.model.decode_attention import decode_attention
 from ttt_jax.model.decoder import Decoder
 from ttt_jax.model.fused_attention import fused_attention
 from ttt_jax.run import kernels_of
@@ -166,10 +167,14 @@ def test_a_window_is_left_to_plain_attention(tiny_model):
 
 @pytest.mark.parametrize("heads, kv_heads", [(4, 4), (4, 2)])
 def test_it_is_held_against_plain_attention_before_a_run_takes_it(monkeypatch, heads, kv_heads):
-    monkeypatch.setattr(attention, "fused_attention", partial(fused_attention, interpret=True))
+    ours = {"fused_attention": fused_attention, "decode_attention": decode_attention}
+    for name, kernel in ours.items():
+        monkeypatch.setattr(attention, name, partial(kernel, interpret=True))
     assert attention.fused_fault(heads, kv_heads, 32) is None
-    monkeypatch.setattr(attention, "fused_attention", lambda q, *rest: q)
-    assert "differ from plain" in str(attention.fused_fault(heads, kv_heads, 32))
+    for name in ours:
+        with monkeypatch.context() as broken:
+            broken.setattr(attention, name, lambda q, *rest, width=0: q)
+            assert "differ from plain" in str(attention.fused_fault(heads, kv_heads, 32))
 
 
 def test_a_run_does_without_it_where_it_does_not_compile(monkeypatch, capsys, tiny_model):

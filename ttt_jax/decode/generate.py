@@ -10,7 +10,7 @@ samples), P prompt length, N longest answer, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 from ttt_jax.decode.params import cast, variables
 from ttt_jax.decode.sampling import Sampling, choose
 from ttt_jax.decode.syntax import Syntax, replay
-from ttt_jax.model.cache import Cache
+from ttt_jax.model.cache import Cache, Spans
 from ttt_jax.model.decoder import Decoder
 from ttt_jax.runtime.mesh import constrain, over_tasks, put, tasks_here
 
@@ -31,7 +31,7 @@ from ttt_jax.runtime.mesh import constrain, over_tasks, put, tasks_here
 PREFILL_TOKENS = 1 << 16
 
 # Mapped over tasks: everything but the write index, so that a write stays one slice for all rows.
-_CACHE_AXES = Cache(keys=0, values=0, valid=0, length=None, prefix=0)  # pyright: ignore[reportArgumentType]
+_CACHE_AXES = Cache(keys=0, values=0, valid=0, length=None, prefix=0, spans=0)  # pyright: ignore[reportArgumentType]
 
 
 class Prompts(NamedTuple):
@@ -287,6 +287,7 @@ def read_rows(
         values=cache_values,
         valid=jnp.arange(slots)[None, None] < prompts.lengths[..., None],
         length=jnp.asarray(P, jnp.int32),
+        spans=Spans(jnp.asarray(prompts.lengths), P),
     )
     return cache, found
 
@@ -351,10 +352,18 @@ def decode_chunk(model: Decoder, base: Any, adapted: Any | None, state: DecodeSt
 
     def body(state: DecodeState) -> DecodeState:
         position = _rows(rules.syntax.position)(state.syntax)
-        logits, cache = step(adapted, state.cache, state.token, position)
+        logits, cache = step(adapted, _reads(state), state.token, position)
         return _take_token(state.replace(cache=cache), logits, rules)
 
     return constrain(jax.lax.while_loop(unfinished, body, state))
+
+
+def _reads(state: DecodeState) -> Cache:
+    """The cache, in which rows that are done need not be read, where a kernel can leave them out."""
+    spans = state.cache.spans
+    if spans is None:
+        return state.cache
+    return replace(state.cache, spans=replace(spans, prompts=jnp.where(state.done, -1, spans.prompts)))
 
 
 def _take_token(state: DecodeState, logits: Float[Array, "T R V"], rules: Rules) -> DecodeState:

@@ -41,7 +41,7 @@ HEAD_TOKENS = 1 << 16
 SCORE_QUERIES = 8
 
 # Mapped over tasks: everything but the write index, so that a write stays one slice for all rows.
-_CACHE_AXES = Cache(keys=0, values=0, valid=0, length=None, prefix=0)  # pyright: ignore[reportArgumentType]
+_CACHE_AXES = Cache(keys=0, values=0, valid=0, length=None, prefix=0, spans=0)  # pyright: ignore[reportArgumentType]
 
 
 @dataclass(frozen=True)

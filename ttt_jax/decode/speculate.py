@@ -352,7 +352,11 @@ def check(
     begun: Any = Begun(accepted, logprobs, floor, left)  # pyright: ignore[reportArgumentType]
     # What was not accepted is as if it had never been read.
     prompts = prompts._replace(lengths=begins + accepted)
-    cache = replace(cache, valid=jnp.arange(slots)[None, None] < prompts.lengths[..., None])
+    cache = replace(
+        cache,
+        valid=jnp.arange(slots)[None, None] < prompts.lengths[..., None],
+        spans=cache.spans and replace(cache.spans, prompts=prompts.lengths),
+    )
     return constrain((begin(cache, logits, prompts, keys, rules, longest, begun), accepted))
 
 

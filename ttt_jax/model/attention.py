@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from ttt_jax.model.cache import Reading
+from ttt_jax.model.decode_attention import decode_attention
 from ttt_jax.model.fused_attention import SMALLEST, fused_attention
 
 Kernel = Literal["cudnn", "splash", "xla"]
@@ -136,27 +137,38 @@ def _platform() -> str:
 
 
 def fuses(dtype: Any, head_dim: int) -> bool:
-    """Whether `fused_attention` runs here: in bfloat16, on one GPU, for head_dims of 16, 32, 64 and 128."""
+    """Whether our own kernels run here: in bfloat16, on one GPU, for head_dims of 16, 32, 64 and 128.
+
+    They are `fused_attention` and `decode_attention`.
+    """
     alone = jax.sharding.get_abstract_mesh().empty  # XLA cannot split it over devices
     return alone and _platform() in ("gpu", "cuda") and dtype == jnp.bfloat16 and head_dim in (16, 32, 64, 128)
 
 
 def fused_fault(heads: int, kv_heads: int, head_dim: int) -> str | None:
-    """Why `fused_attention` is of no use here though `fuses` says that it runs; None where it is right.
+    """Why our own kernels are of no use here though `fuses` says that they run; None where they are right.
 
-    Compilers of kernels change: a small case is compiled, run and held against plain attention.
+    Compilers of kernels change: small cases are compiled, run and held against plain attention.
     """
-    L, S, P, start = 128, 256, 192, 100
+    L, S, P, start, width = 128, 256, 192, 100, 64
     keys = jax.random.split(jax.random.key(0), 5)
     shapes = [(1, L, heads, head_dim), *[(1, kv_heads, S, head_dim)] * 2, *[(kv_heads, P, head_dim)] * 2]
     q, k, v, *prefix = (jax.random.normal(key, s, jnp.bfloat16) for key, s in zip(keys, shapes, strict=True))
     valid, length = jnp.ones((1, S), bool), jnp.int32(P - 30)
     mask = (jnp.arange(S)[None] <= start + jnp.arange(L)[:, None])[None]
     seen = jnp.broadcast_to(jnp.arange(P) < length, (1, L, P))
+    slot, prompt = jnp.arange(S), jnp.full((1,), width - 9, jnp.int32)
+    written = ((slot < width - 9) | ((slot >= width) & (slot < start)))[None, None]
+    plain, of_one = jax.jit(cached_attention), jax.jit(decode_attention, static_argnames="width")
     try:
-        got = jax.jit(fused_attention)(q, k, v, valid, jnp.int32(start), (prefix[0], prefix[1], length))
-        expected = jax.jit(cached_attention)(q, k, v, mask, (prefix[0], prefix[1], seen))
-        difference = float(jnp.abs(got.astype(jnp.float32) - expected.astype(jnp.float32)).max())
+        pairs = [
+            (
+                jax.jit(fused_attention)(q, k, v, valid, jnp.int32(start), (prefix[0], prefix[1], length)),
+                plain(q, k, v, mask, (prefix[0], prefix[1], seen)),
+            ),
+            (of_one(q[:, :1], k, v, prompt, jnp.int32(start), width=width), plain(q[:, :1], k, v, written)),
+        ]
+        difference = max(float(jnp.abs(a.astype(jnp.float32) - b.astype(jnp.float32)).max()) for a, b in pairs)
     except Exception as error:  # whatever a compiler raises
         return f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
     return None if difference < 0.05 else f"its results differ from plain attention's by {difference:.3g}"
@@ -177,14 +189,17 @@ def reading_attention(
       keys, values: the slots of a layer's cache.
       reading: its masks.
       prefix: keys and values [kv_heads, slots, head_dim] that the rows have in common.
-      kernels: `auto` takes the fused kernel for several tokens after a prefix, where it runs.
+      kernels: `auto` takes our own where they run: for one token a row, and for several after a prefix.
     """
     assert reading.mask is not None
+    ours = kernels == "auto" and fuses(q.dtype, q.shape[-1])
     if prefix is None:
+        if ours and q.shape[1] == 1 and reading.spans is not None:
+            return decode_attention(q, keys, values, reading.spans.prompts, reading.start + 1, reading.spans.width)
         return cached_attention(q, keys, values, reading.mask)
     assert reading.prefix_mask is not None
     many = q.shape[1] >= SMALLEST  # with few, one product for all rows reads the prefix less often
-    if kernels == "auto" and many and reading.prefix_length is not None and fuses(q.dtype, q.shape[-1]):
+    if ours and many and reading.prefix_length is not None:
         assert reading.valid is not None
         return fused_attention(q, keys, values, reading.valid, reading.start, (*prefix, reading.prefix_length))
     return cached_attention(q, keys, values, reading.mask, (*prefix, reading.prefix_mask))

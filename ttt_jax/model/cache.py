@@ -28,6 +28,19 @@ class Prefix:
 
 
 @flax.struct.dataclass
+class Spans:
+    """Where rows that read padded prompts and then wrote side by side have something: in two spans of slots.
+
+    Attributes:
+      prompts: the first so many slots hold a row's prompt; -1: whatever is read in this row is of no use to anybody.
+      width: slots set apart for prompts; what was written after them lies from there on.
+    """
+
+    prompts: Int[Array, " batch"]
+    width: int = flax.struct.field(pytree_node=False)
+
+
+@flax.struct.dataclass
 class Reading:
     """Where a layer writes the keys and values of new tokens, and what these tokens may attend to.
 
@@ -36,6 +49,7 @@ class Reading:
       mask: None where the cache was empty: the tokens then attend to themselves only, through the flash kernel.
       prefix_mask: of the shared prefix, where there is one.
       valid, prefix_length: what both masks are made of, where there is a prefix and no window.
+      spans: what the mask is made of, where it is known and there is no window.
     """
 
     start: Int[Array, ""] | int
@@ -43,6 +57,7 @@ class Reading:
     prefix_mask: Bool[Array, "rows length slots"] | None
     valid: Bool[Array, "batch slots"] | None = None
     prefix_length: Int[Array, ""] | None = None
+    spans: Spans | None = None
 
 
 @flax.struct.dataclass
@@ -62,6 +77,7 @@ class Cache:
       length: the slot that is written next. The Python int 0 marks a cache
         known to be empty while tracing: see `Reading.mask`.
       prefix: what every row has read before the slots of its own.
+      spans: another form of `valid`, where that has one.
     """
 
     keys: tuple[Float[Array, "batch kv_heads slots head_dim"], ...]
@@ -69,6 +85,7 @@ class Cache:
     valid: Bool[Array, "batch slots"]
     length: Int[Array, ""] | int
     prefix: Prefix | None = None
+    spans: Spans | None = None
 
     @classmethod
     def empty(cls, config: ModelConfig, batch: int, slots: int, dtype: Any) -> Cache:
@@ -90,9 +107,10 @@ class Cache:
             return Reading(0, None, None)
         mask = self.mask(length, window)
         if self.prefix is None:
-            return Reading(self.length, mask, None)
-        made_of = () if window is not None else (self.valid, self.prefix.length)
-        return Reading(self.length, mask, self.prefix_mask(length, window), *made_of)
+            spans = self.spans if window is None else None
+            return Reading(self.length, mask, None, spans=spans)
+        valid, prefix_length = (self.valid, self.prefix.length) if window is None else (None, None)
+        return Reading(self.length, mask, self.prefix_mask(length, window), valid, prefix_length)
 
     def mask(self, length: int, window: int | None = None) -> Bool[Array, "batch length slots"]:
         """What the `length` tokens just written (and marked valid) at `self.length` may attend to.

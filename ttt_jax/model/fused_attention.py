@@ -22,7 +22,7 @@ BLOCK_QUERIES, BLOCK_KEYS = 128, 64
 SMALLEST = 16
 """Rows and columns that a matrix unit takes at least."""
 # Finite, so that a block with nothing to attend to leaves no NaN; what comes after it outweighs it altogether.
-_NEVER = -1e30
+NEVER = -1e30
 
 
 def fused_attention(
@@ -100,7 +100,7 @@ def _kernel(
             )
             keys = _load(keys_ref, rows, there)
             scores = gpu.dot(q, keys.T) * scale
-            scores = jnp.where(allowed(slot, rows), scores, _NEVER)
+            scores = jnp.where(allowed(slot, rows), scores, NEVER)
             higher = jnp.maximum(top, jnp.max(scores, axis=-1))
             less = jnp.exp2(top - higher)
             weights = jnp.exp2(scores - higher[:, None])
@@ -111,7 +111,7 @@ def _kernel(
 
     carry = (
         jnp.zeros((block, head_dim), jnp.float32),
-        jnp.full((block,), _NEVER, jnp.float32),
+        jnp.full((block,), NEVER, jnp.float32),
         jnp.zeros((block,), jnp.float32),
     )
     length, start = prefix_length_ref[0], start_ref[0]
