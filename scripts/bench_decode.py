@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
             specs.append((name, spec))
 
     def versus(case: dict[str, Any], peer: dict[str, Any]) -> str | None:
-        if "does_not_fit" in case or case["context"] != peer["length"]:
+        if "does_not_fit" in case or case["ragged"] or case["context"] != peer["length"]:
             return None
         how = f"{peer['setting']}, {peer['batch']} rows"
         faster = ratio(case["tokens_per_second"], peer["tokens_per_second"])

@@ -19,7 +19,7 @@ from ttt_jax.bench import ceilings
 from ttt_jax.bench.adapt import AdaptBenchConfig, bench_adapt, random_batches
 from ttt_jax.bench.ceilings import Ceilings, measure_own_shapes, time_matmul
 from ttt_jax.bench.counts import Matmul, adaptation
-from ttt_jax.bench.decode import DecodeBenchConfig, bench_decode, rewound
+from ttt_jax.bench.decode import DecodeBenchConfig, bench_decode, live_slots, rewound
 from ttt_jax.bench.device import random_params
 from ttt_jax.bench.options import PRESETS, BenchConfig
 from ttt_jax.bench.peers import PeerSpec, best
@@ -58,11 +58,24 @@ def test_adaptation_is_measured_against_its_ceilings() -> None:
 
 
 def test_decoding_is_measured_against_the_bandwidth_floor() -> None:
-    config = DecodeBenchConfig(presets=("tiny",), tasks=2, views=3, new_tokens=5, calls=1)
-    (case,), _ = cases(bench_decode, config)
-    assert case["cache_copies_in_the_loop"] == 0
-    assert case["times_floor"] == pytest.approx(case["step"]["seconds"] / case["floor_seconds"])
-    assert case["tokens_per_second"] == pytest.approx(6 / case["step"]["seconds"])
+    config = DecodeBenchConfig(presets=("tiny",), tasks=2, views=3, new_tokens=6, calls=1, kernels=("auto", "xla"))
+    found, _ = cases(bench_decode, config)
+    assert [(case["ragged"], case["kernels"]) for case in found] == [
+        (False, "auto"), (False, "xla"), (True, "auto"), (True, "xla")
+    ]  # fmt: skip
+    for case in found:
+        assert case["cache_copies_in_the_loop"] == 0
+        assert case["times_floor"] == pytest.approx(case["step"]["seconds"] / case["floor_seconds"])
+        # Answers of 1 to 5 and 7 tokens, the first of which comes with the prompt: 1 + 2 + 3 + 4 + 6 in 6 steps.
+        rows = 16 / 6 if case["ragged"] else 6
+        assert case["tokens_per_second"] == pytest.approx(rows / case["step"]["seconds"])
+    assert found[2]["floor_bytes"]["cache"] < found[0]["floor_bytes"]["cache"] / 2
+
+
+def test_slots_that_have_to_be_read_are_counted_row_by_row() -> None:
+    lengths, answers = np.array([[10, 4]]), np.array([[4, 2]])
+    # The first row reads 10, 11 and 12 slots in its three steps, the second 4 in one; both write one more.
+    assert live_slots(lengths, answers, 3) == (4 / 3, (10 + 11 + 12 + 4) / 3 / 2)
 
 
 def test_scoring_is_measured_with_either_kind_of_attention(monkeypatch) -> None:
@@ -180,7 +193,7 @@ def test_a_script_writes_its_figures(name, tmp_path) -> None:
     flags = ["--presets", "tiny", "--calls", "1", "--rounds", "1", "--out", str(out), "--own-shapes", "false"]
     flags += {
         "adapt": ["--remat", "nothing", "--peer.batches", "2"],
-        "decode": ["--tasks", "2", "--views", "2", "--new-tokens", "4"],
+        "decode": ["--tasks", "2", "--views", "2", "--new-tokens", "4", "--ragged", "false"],
         "pretrain": ["--lengths", "32", "--tokens-per-batch", "64", "--workers", "0", "--optimizers", "adamw"],
     }[name]
     done = subprocess.run(
