@@ -138,6 +138,9 @@ class AdaptConfig:
     """Steps per jitted call: tasks can stop, be saved and be reported between chunks."""
     slots: int | Literal["auto"] = 20
     """Tasks adapted side by side; fixes the compiled shape. auto: at each length as many as the device holds."""
+    lengths: tuple[int, ...] | None = None
+    """Length buckets of training sequences; None takes the run's `lengths`. There is at most one
+    program for every `slots` tasks, so that fine buckets cost little here, where every padded token is computed."""
     shared: bool = False
     """One adapter for all tasks of a family (bbh: those of one seed), trained on each of them in turn."""
     stop_loss: float | None = None
@@ -321,5 +324,11 @@ class RunConfig:
             raise ValueError("arms: empty, choose from in_context and adapted")
         if self.quantize is not None and self.adapt.trainable == "full":
             raise ValueError(f"quantize: a base in {self.quantize} cannot be trained; set adapt.trainable to lora")
-        if not self.lengths or min(self.lengths) < 1:
-            raise ValueError(f"lengths: {self.lengths}, must be one or more numbers of tokens")
+        for option, lengths in (("lengths", self.lengths), ("adapt.lengths", self.adapt_lengths)):
+            if not lengths or min(lengths) < 1:
+                raise ValueError(f"{option}: {lengths}, must be one or more numbers of tokens")
+
+    @property
+    def adapt_lengths(self) -> tuple[int, ...]:
+        """Length buckets of training sequences."""
+        return self.lengths if self.adapt.lengths is None else self.adapt.lengths

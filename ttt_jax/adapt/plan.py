@@ -167,9 +167,9 @@ def make_plan(
     lengths = [item.train_length for item in adapted]
     if config.adapt.shared:
         jobs, lengths = _families(adapted, config.seed)
-    by_length = sorted(zip(lengths, jobs, strict=True), key=lambda x: (_fits(x[0], config.lengths), x[1].id))
+    by_length = sorted(zip(lengths, jobs, strict=True), key=lambda x: (_fits(x[0], config.adapt_lengths), x[1].id))
     slots = adapt_slots or (lambda _: int(config.adapt.slots))
-    parts = _cut([(length, 1, job) for length, job in by_length], lambda n: shards * slots(n), config.lengths)
+    parts = _cut([(length, 1, job) for length, job in by_length], lambda n: shards * slots(n), config.adapt_lengths)
     early = config.adapt.stop_loss is not None or config.adapt.stop_demo
     # Slots that no job would ever enter are computed all the same. Where their number is the run's choice they are left
     # out; where it is the user's, a task has the same shapes, and so the same bits, in whatever company.
@@ -215,12 +215,21 @@ def prepare(tasks: Sequence[Task], domain: Domain, config: RunConfig) -> Prepare
             tuple(make_views(task, query, domain, config.decode, config.seed)) for query in range(len(task.queries))
         )
         item = PlannedTask(task, examples, views, held_out, reason)
-        needed = max(item.train_length, item.prompt_length)
-        if bucket(needed, config.lengths) is None:
-            too_long[task.id] = f"{needed} tokens; the longest bucket (lengths) holds {max(config.lengths)}"
+        reason = _beyond(item.prompt_length, config.lengths, "lengths") or _beyond(
+            item.train_length, config.adapt_lengths, "lengths" if config.adapt.lengths is None else "adapt.lengths"
+        )
+        if reason:
+            too_long[task.id] = reason
             continue
         planned.append(item)
     return planned, too_long
+
+
+def _beyond(needed: int, lengths: Sequence[int], option: str) -> str | None:
+    """Why no bucket holds so many tokens, None where one does."""
+    if bucket(needed, lengths) is not None:
+        return None
+    return f"{needed} tokens; the longest bucket ({option}) holds {max(lengths)}"
 
 
 def _families(planned: Sequence[PlannedTask], seed: int) -> tuple[list[Job], list[int]]:
