@@ -6,10 +6,11 @@
 The file of variants says for each name which options differ; every variant has
 its paired difference from the configuration itself, with a 95% interval. With
 `load_adapters: reference` a variant answers with the adapters of the
-configuration. All other options are those of scripts/ttt.py. Start it again to
-go on, also on another machine that has the file. --only names variants, so that
-several GPUs can share them: each process writes an --out of its own, and a last
-call without --only puts together what lies in --run-dir.
+configuration. A figure of accuracy against seconds lies beside the file. All
+other options are those of scripts/ttt.py. Start it again to go on, also on
+another machine that has the file. --only names variants, so that several GPUs
+can share them: each process writes an --out of its own, and a last call without
+--only puts together what lies in --run-dir.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 
 from ttt_jax.config import RunConfig
 from ttt_jax.config_loader import load_config
+from ttt_jax.evaluate.cost_plot import plot_rows
 from ttt_jax.evaluate.paired import print_rows
 from ttt_jax.evaluate.variants import measure_variants, read_changes
 from ttt_jax.runtime.restart import again_if_failed
@@ -56,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.out.exists():
         found = json.loads(arguments.out.read_text())
         print_rows(found["rows"], f"{found['tasks']} tasks of {found['benchmark']}", found["reference"])
+        if found["rows"]:
+            plot_rows(found, arguments.out.with_suffix(".png"))
     return status
 
 

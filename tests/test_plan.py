@@ -155,7 +155,11 @@ def test_padding_of_the_evaluation_set_stays_below_a_fifth():
     from ttt_jax.config_loader import load_config
 
     whole = ["--tasks.max-prompt-tokens", "none", "--tasks.sample", "none"]
-    for name, more in (("eval100", []), ("eval100", whole), ("eval400", ["--adapt.slots", "20", "--decode.slots", "32"])):
+    for name, more in (
+        ("eval100", []),
+        ("eval100", whole),
+        ("eval400", ["--adapt.slots", "20", "--decode.slots", "32"]),
+    ):
         config = load_config(RunConfig, ["--config", f"configs/arc/{name}.yaml", *more])
         plan = make_plan(ARC.load(config.tasks).tasks, ARC, config)
         trained = sum(job.examples.max_length for pool in plan.pools for job in pool.jobs)

@@ -150,7 +150,7 @@ def test_a_dry_run_names_every_program_and_what_does_not_fit_and_writes_nothing(
         "adapt 2 x 2 x 128",
         "read 2 x 6 x 128, adapted",
         "write 16 tokens after 128, adapted",
-        "score 2 x 8 x 32 tokens after 128, adapted",
+        "score 4 x 4 x 32 tokens after 128, adapted",
         "compilations",
     ):
         assert said in out

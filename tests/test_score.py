@@ -143,6 +143,40 @@ def test_neighbours_and_further_answers_leave_a_score_unchanged(tiny_model: tupl
     np.testing.assert_allclose(list(none[0].values()), list(expected[0].values()), rtol=1e-5)
 
 
+def test_lots_hold_every_row_once_the_longest_together():
+    rng = np.random.default_rng(0)
+
+    def row(length):
+        return scoring._Row(str(length), None, np.zeros(length), np.zeros((length, 3)))  # pyright: ignore[reportArgumentType]
+
+    rows = [[row(n) for n in rng.integers(1, 500, count)] for count in (5, 0, 9, 1)]
+    shapes = ScoreShapes(64, 8, (64, 256, 512))
+    batches = list(scoring._batches(rows, shapes, 3, 2, True))
+    seen = [(t, id(of)) for _, batch in batches for t, lot in batch for of in lot]
+    assert sorted(seen) == sorted((t, id(of)) for t, of_query in enumerate(rows) for of in of_query)
+    for room in shapes.rooms:
+        lots = [lot for size, batch in batches if size == room for _, lot in batch]
+        assert len(lots) % 3 == 0 and all(
+            len(lot) <= 2 and {shapes.room(of.length) for of in lot} <= {room} for lot in lots
+        )
+        longest = [lot[0].length for lot in lots if lot]
+        assert longest == sorted(longest, reverse=True)
+    plain = list(scoring._batches(rows, shapes, 4, 2, False))
+    assert all([t for t, _ in batch] == [0, 1, 2, 3] for _, batch in plain)
+    assert sum(len(lot) for _, batch in plain for _, lot in batch) == 15
+
+
+def test_what_is_computed_for_nothing_is_counted(tiny_model: tuple[Decoder, Any], adapters):
+    views = [make_views(make_task(t)[0], 0, ARC, DecodeConfig(views=2), seed=0) for t in range(T)]
+    counted: list[tuple[int, int]] = []
+    answers = [[grid(2, 2), grid(12, 12)], [grid(3, 3)]]  # 7, 157 and 13 tokens
+    score_candidates(
+        *tiny_model, adapters, views, answers, ARC, SHAPES, on_padding=lambda *tokens: counted.append(tokens)
+    )
+    # Two lots of four rows, in the room of 32 tokens and in two passes of 128.
+    assert counted == [(2 * 4 * 32, 7 + 13), (2 * 4 * 256, 157)] * 2
+
+
 @pytest.mark.parametrize("adapt", [True, False])
 def test_queries_that_are_scored_in_turns_have_the_scores_of_all_at_once(
     tiny_model: tuple[Decoder, Any], adapters, monkeypatch, adapt
@@ -156,8 +190,9 @@ def test_queries_that_are_scored_in_turns_have_the_scores_of_all_at_once(
     kept = []
     decode_candidates(*tiny_model, stacked, queries, ARC, config, 192, seed=0, on_read=kept.append)
     found = []
-    for together, read in ((5, None), (2, None), (2, kept[0])):
-        monkeypatch.setattr(scoring, "SCORE_QUERIES", together)
+    for lots, rows, read in ((16, 4, None), (2, 1, None), (3, 2, kept[0])):
+        monkeypatch.setattr(scoring, "LOTS", lots)
+        monkeypatch.setattr(scoring, "LOT_ROWS", rows)
         found.append(score_queries(*tiny_model, stacked, queries, answers, ARC, 5, SHAPES, read))
     for got in found[1:]:
         for one, other in zip(found[0], got, strict=True):

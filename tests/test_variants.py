@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from matplotlib.axes import Axes
 from test_ablation import Runs
 
 from ttt_jax.config import RunConfig, SelectConfig
 from ttt_jax.config_loader import diff
 from ttt_jax.config_values import ConfigError
 from ttt_jax.evaluate.compare import compare
+from ttt_jax.evaluate.cost_plot import plot_rows
 from ttt_jax.evaluate.tables import results_table
 from ttt_jax.evaluate.variants import measure_variants, read_changes, varied
 
@@ -130,3 +132,19 @@ def test_the_script_refuses_a_missing_file_in_one_line(tmp_path, capsys):
     missing = str(tmp_path / "missing.yaml")
     assert main(["--variants", missing, "--out", str(tmp_path / "o.json"), "--run-dir", str(tmp_path / "r")]) == 2
     assert "missing.yaml" in capsys.readouterr().err
+
+
+def test_the_figure_shows_every_row_and_names_what_no_cheaper_one_equals(plain, tmp_path, monkeypatch):
+    run, out, figure = Runs(), tmp_path / "out.json", tmp_path / "out.png"
+    measure_variants(plain, CHANGES, run, out, [], 1e9, "the command")
+    said = []
+    annotate = Axes.annotate
+    monkeypatch.setattr(
+        Axes, "annotate", lambda self, text, *args, **of: (said.append(text), annotate(self, text, *args, **of))
+    )
+    found = json.loads(out.read_text())
+    plot_rows(found, figure)
+    assert figure.stat().st_size > 10_000
+    named = [text for text in said if text in found["rows"]]
+    assert "reference" in named and len(said) == len(found["rows"])
+    assert [text for text in said if text not in named] == [str(i + 1) for i in range(len(said) - len(named))]

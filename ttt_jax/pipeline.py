@@ -97,7 +97,7 @@ class Solver:
         self.adapter = Adapter(model, base, config.adapt, config.seed, domain.pad_token, self.clock)
         self.model = self.adapter.model
         self.decode_slots = Slots("decode.slots", 1 << 30, progress.log)
-        self.padding = {"adapt": self.adapter.padding, "prompt": Padding(), "decode": Padding()}
+        self.padding = {"adapt": self.adapter.padding, "prompt": Padding(), "decode": Padding(), "score": Padding()}
         self.compiled: set[str] = set()
 
     def answers(self, plan: Plan) -> Iterator[tuple[Group, dict[str, list[Answers]], dict[str, Adapted]]]:
@@ -275,7 +275,7 @@ class Solver:
             return self.decode_slots.attempt(
                 lambda slots: score_queries(
                     self.model, self.base, trainable, under, answers, self.domain, slots, shapes,
-                    read.pop() if read else None,
+                    read.pop() if read else None, self.padding["score"].add,
                 ),
                 group.slots,
             )  # fmt: skip

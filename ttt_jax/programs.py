@@ -21,7 +21,7 @@ from ttt_jax.decode.candidates import reuses_prompts, score_length, score_shapes
 from ttt_jax.decode.generate import Begun, DecodeState, Prompts, Rules, decode_chunk, grow, prefill
 from ttt_jax.decode.params import cast, take
 from ttt_jax.decode.sampling import Sampling
-from ttt_jax.decode.score import Tails, read_heads, score_tails, scored_together, view_heads
+from ttt_jax.decode.score import Tails, at_will, read_heads, score_tails, scored_together, view_heads
 from ttt_jax.decode.search import branch_points
 from ttt_jax.decode.speculate import check, draft_rooms, draft_rules, speculates
 from ttt_jax.decode.views import scoring_views
@@ -217,42 +217,51 @@ class Programs:
         if self.config.select.method not in SCORED:
             return
         shapes = score_shapes(length, self.domain, self.config)
-        together, adapts = scored_together(slots), arm == ADAPTED
-        model, base, adapted = self.adapter.model, self.adapter.base, self._adapted(together) if adapts else None
-        rows, axes = shapes.rows, self.domain.position_axes
+        (lots, rows), adapts = scored_together(slots, shapes.rows), arm == ADAPTED
+        model, base = self.adapter.model, self.adapter.base
+        of_queries, of_lots = (self._adapted(n) if adapts else None for n in (slots, lots))
+        axes = self.domain.position_axes
         integers = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.int32)  # noqa: E731
-        which = None if together == slots else integers(together)
+        which = integers(lots) if at_will() else None
         if adapts and which is not None:
-            yield small(f"take {together} of {slots} to score", take, self._adapted(slots), which)
-        heads = (integers(together, length), integers(together, length, axes), integers(together))
-        prefix = jax.eval_shape(partial(read_heads, model), base, adapted, *heads)
-        # The prompts of one view are read while the answers of another are scored.
+            yield small(f"take {lots} of {slots} to score", take, of_queries, which)
+        heads = [(integers(n, length), integers(n, length, axes), integers(n)) for n in (slots, lots)]
+        read, prefix = (
+            jax.eval_shape(partial(read_heads, model), base, adapted, *of)
+            for adapted, of in zip((of_queries, of_lots), heads, strict=True)
+        )
+        # The prompts of one batch are taken up while the answers of another are scored.
         held = 2 * tree_bytes(prefix)
-        if reuses_prompts(self.config, self.domain, queries, slots):
+        reuses = reuses_prompts(self.config, self.domain, queries, slots)
+        if reuses:
             kept = 0
             for decoded, room in self._caches(rooms):
                 empty = partial(Cache.empty, model.config, decoded, length + room, model.dtype)
                 cache = jax.eval_shape(jax.vmap(lambda _, empty=empty: empty()), integers(slots))
                 name = f"view of {slots} x {decoded} x {length} + {room}"
                 yield small(
-                    name, view_heads, cache.keys, cache.values, integers(), which, integers(together), length=length
+                    name, view_heads, cache.keys, cache.values, integers(), which, integers(lots), length=length
                 )
                 kept = max(kept, tree_bytes(cache))
             # The first view's cache, where that has one of its own, is no larger than a view's share of the others'.
             kept = kept * decode.views // (decode.views - 1) if speculates(decode) else kept
             held += kept
-        parts = {**self._parts(self._adapted(slots) if adapts else None, beside), "cache": held}
-        if not reuses_prompts(self.config, self.domain, queries, slots):
+        elif which is not None:
+            held += 2 * tree_bytes(read)
+        parts = {**self._parts(of_queries, beside), "cache": held}
+        if not reuses:
             yield Program(
-                "decode", f"score: read {together} x {length}, {arm}", slots, length,
-                lambda: read_heads.lower(model, base, adapted, *heads), parts,
+                "decode", f"score: read {slots} x {length}, {arm}", slots, length,
+                lambda: read_heads.lower(model, base, of_queries, *heads[0]), parts,
             )  # fmt: skip
+            if which is not None:
+                yield small(f"take prompts of {lots} of {slots} x {length}", take, read, which)
         for room in shapes.rooms[:rooms]:
-            shape = (together, rows, room)
+            shape = (lots, rows, room)
             tails: Any = Tails(integers(*shape), integers(*shape, axes), integers(*shape), integers(*shape[:2]))  # pyright: ignore[reportArgumentType]
             yield Program(
-                "decode", f"score {together} x {rows} x {room} tokens after {length}, {arm}", slots, length,
-                lambda tails=tails: score_tails.lower(model, base, adapted, prefix, tails, integers(rows)), parts,
+                "decode", f"score {lots} x {rows} x {room} tokens after {length}, {arm}", slots, length,
+                lambda tails=tails: score_tails.lower(model, base, of_lots, prefix, tails, integers(rows)), parts,
             )  # fmt: skip
 
     def _caches(self, rooms: int | None) -> Iterator[tuple[int, int]]:

@@ -234,8 +234,8 @@ def announce(config: RunConfig, loaded: LoadedTasks, model: Any, base: Any, run_
 def units(config: RunConfig, tasks: Any) -> dict[str, float]:
     """Units of work of every kind of stage, for the time left."""
     queries = sum(len(task.queries) for task in tasks)
-    adapted = "adapted" in config.arms
-    return {"decode": queries * len(config.arms), "adapt": len(tasks) * config.adapt.steps if adapted else 0}
+    adapters = len({task.family for task in tasks} if config.adapt.shared else tasks) if "adapted" in config.arms else 0
+    return {"decode": queries * len(config.arms), "adapt": adapters * config.adapt.steps}
 
 
 def check_options(config: RunConfig, domain: Domain, model: Any, base: Any, tasks: Sequence[Task]) -> None:

@@ -17,7 +17,7 @@ from ttt_jax.bench.options import PRESETS, BenchConfig
 from ttt_jax.bench.report import Report, amount, percent, say
 from ttt_jax.bench.timing import Budget, measure
 from ttt_jax.decode.params import cast
-from ttt_jax.decode.score import Tails, score_rooms, score_tails
+from ttt_jax.decode.score import LOT_ROWS, LOTS, Tails, score_rooms, score_tails
 from ttt_jax.model.attention import Kernels, fuses
 from ttt_jax.model.cache import Prefix
 from ttt_jax.model.config import ModelConfig
@@ -28,8 +28,8 @@ from ttt_jax.model.decoder import Decoder
 class ScoreBenchConfig(BenchConfig):
     """Scoring of the answers of many queries under one view each, adapters apart, against the matmul ceiling."""
 
-    tasks: int = 8
-    answers: int = 16
+    tasks: int = LOTS
+    answers: int = LOT_ROWS
     contexts: tuple[int, ...] | None = None
     """Tokens of a prompt; None takes the preset's."""
     answer_tokens: tuple[int, ...] = (200, 900)

@@ -163,6 +163,7 @@ def score_queries(
     slots: int,
     shapes: ScoreShapes,
     read: Read | None = None,
+    on_padding: Callable[[int, int], None] = lambda computed, useful: None,
 ) -> list[Scores | None]:
     """The log-probability of answers to each query under each of its views, by answer key.
 
@@ -172,6 +173,7 @@ def score_queries(
       slots: queries side by side.
       shapes: of prompts and answers (`score_shapes`).
       read: what decoding has read of the same views, where that was kept; then all queries go side by side.
+      on_padding: see `score_candidates`.
     """
     scores: list[Scores | None] = []
     for start in range(0, len(queries), slots):
@@ -182,7 +184,7 @@ def score_queries(
         empty: list[Any] = [[]] * (slots - len(batch))
         views = [*(views for _, views in batch), *empty]
         asked = [*answers[start : start + slots], *empty]
-        found = score_candidates(model, base, adapted, views, asked, domain, shapes, read)
+        found = score_candidates(model, base, adapted, views, asked, domain, shapes, read, on_padding)
         scores += found[: len(batch)]
     return scores
 

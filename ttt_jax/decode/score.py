@@ -7,14 +7,14 @@ and how many passes there are is data, not shape, so one program serves any
 number of answers up to `rows`, and any length up to its room. Which room an
 answer is scored in depends on its own length alone.
 
-Shapes: T queries (each with its task's adapter), P prompt length, C answers of
-a query, S room for an answer.
+Shapes: T lots (some answers of one query, with its task's adapter; queries, where prompts are read), P prompt length,
+C answers of a lot, S room for an answer.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -36,9 +36,9 @@ from ttt_jax.tasks.task import Answer, Domain, Encoded
 PASS_TOKENS = 1 << 7
 # Prompt tokens that go through the model at a time.
 HEAD_TOKENS = 1 << 16
-# Queries that are scored side by side on one device. All of them take as many passes as the longest answers among them,
-# so that few, with answers of like length, compute less padding than many.
-SCORE_QUERIES = 8
+# Answers are scored in lots of a few of one query, so many lots side by side. Lots of like length go together: all take
+# as many passes as the longest answer among them, and only the last lot of a query has empty rows.
+LOTS, LOT_ROWS = 16, 4
 
 # Mapped over tasks: everything but the write index, so that a write stays one slice for all rows.
 _CACHE_AXES = Cache(keys=0, values=0, valid=0, length=None, prefix=0, spans=0)  # pyright: ignore[reportArgumentType]
@@ -50,7 +50,7 @@ class ScoreShapes:
 
     Attributes:
       length: prompts are padded to this many tokens.
-      rows: answers of a query side by side; more go in rounds.
+      rows: the most answers that a query is expected to have; more are scored all the same.
       rooms: an answer lies in the smallest of these that holds its tokens. Ascending; one longer than all
         of them has a room of its own.
     """
@@ -95,6 +95,7 @@ def score_candidates(
     domain: Domain,
     shapes: ScoreShapes,
     read: Read | None = None,
+    on_padding: Callable[[int, int], None] = lambda computed, useful: None,
 ) -> list[dict[str, list[float]]]:
     """The likelihood of each query's answers under each of its views (Franzen et al., ICML 2025).
 
@@ -111,6 +112,7 @@ def score_candidates(
       domain: writes answers and gives them their keys.
       shapes: prompts fit its length.
       read: where the same views were decoded: what was read then, from prompts padded to the same length.
+      on_padding: told for each batch how many tokens of answers are computed, and how many of them are of use.
 
     Returns:
       For each query, by `domain.key(answer)`, nats under each view, in the order of the views.
@@ -123,51 +125,66 @@ def score_candidates(
     def rows_of(t: int, v: int) -> list[_Row]:
         return [_row(views[t][v], answer, domain) for answer in answers[t]] if v < len(views[t]) else []
 
-    T, count = len(views), scored_together(len(views))
-    order = list(range(T))
-    if count < T:
-        order.sort(key=lambda t: -max((row.length for row in rows_of(t, 0)), default=0))
+    T = len(views)
+    lots, size = scored_together(T, shapes.rows)
+    mixed = at_will()
 
     def keep(running: list[_Running]) -> None:
-        for of_batch in running:
-            for t, of_query, values in zip(of_batch.queries, of_batch.rows, np.asarray(of_batch.scores), strict=False):
-                for row, value in zip(of_query, values, strict=False):
-                    found[t][row.key][of_batch.view] = float(value)
+        for of_view in running:
+            for (t, rows), values in zip(of_view.lots, np.asarray(of_view.scores), strict=False):
+                for row, value in zip(rows, values, strict=False):
+                    found[t][row.key][of_view.view] = float(value)
 
     running: list[_Running] = []
-    for start in range(0, T, count):
-        batch = order[start : start + count]
-        which = np.zeros(count, np.int32)
-        which[: len(batch)] = batch
-        own = adapted if adapted is None or count == T else take(adapted, which)
-        for v in range(max((len(views[t]) for t in batch), default=0)):
-            rows = [rows_of(t, v) for t in batch]
-            if not any(rows):
-                continue
-            rows += [[]] * (count - len(batch))
-            heads = _heads(rows, shapes.length, domain)
-            if read is None:
-                prefix = read_heads(model, base, own, *put(heads))
+    for v in range(max(map(len, views), default=0)):
+        rows = [rows_of(t, v) for t in range(T)]
+        if not any(rows):
+            continue
+        heads = _heads(rows, shapes.length, domain)
+        prefix = read_heads(model, base, adapted, *put(heads)) if read is None else None
+        begun = []
+        for room, batch in _batches(rows, shapes, lots, size, mixed):
+            which = np.array([t for t, _ in batch], np.int32) if mixed else None
+            own = adapted if adapted is None or which is None else take(adapted, which)
+            if prefix is not None:
+                own_prefix = prefix if which is None else take(prefix, which)
             else:
+                assert read is not None
                 cache, row = read.of_view(v)
-                prefix = view_heads(
-                    cache.keys, cache.values, np.int32(row), None if count == T else which, put(heads[2]),
-                    length=shapes.length,
-                )  # fmt: skip
-            begun = []
-            for room, of_room in _batches(rows, shapes):
-                tails, most = _tails(of_room, shapes.rows, room, domain)
-                begun.append(_Running(v, batch, of_room, score_tails(model, base, own, prefix, put(tails), most)))
-            # The device computes one view while the answers of the next are written.
-            keep(running)
-            running = begun
+                lengths = heads[2] if which is None else heads[2][which]
+                own_prefix = view_heads(
+                    cache.keys, cache.values, np.int32(row), which, put(lengths), length=shapes.length
+                )
+            tails, most = _tails([of_lot for _, of_lot in batch], size, room, domain)
+            begun.append(_Running(v, batch, score_tails(model, base, own, own_prefix, put(tails), most)))
+            on_padding(lots * size * _computed(int(most.max()), room), int(tails.lengths.sum()))
+        # The device computes one view while the answers of the next are written.
+        keep(running)
+        running = begun
     keep(running)
     return found
 
 
-def scored_together(queries: int) -> int:
-    """How many of so many queries are scored side by side. On a mesh all: to sort them would move their caches."""
-    return min(queries, SCORE_QUERIES) if jax.sharding.get_mesh().empty else queries
+def scored_together(queries: int, rows: int) -> tuple[int, int]:
+    """How many lots are scored side by side, and rows of each, where so many queries have `rows` answers at most.
+
+    On a mesh a lot is a query: to put lots together would move prompts from device to device.
+    """
+    if not at_will():
+        return queries, rows
+    size = min(rows, LOT_ROWS)
+    return min(queries * -(-rows // size), LOTS), size
+
+
+def at_will() -> bool:
+    """Whether any lots may go side by side."""
+    return jax.sharding.get_mesh().empty
+
+
+def _computed(longest: int, room: int) -> int:
+    """Tokens of a row that go through the model."""
+    step = min(room, PASS_TOKENS)
+    return -(-longest // step) * step
 
 
 class _Running(NamedTuple):
@@ -175,14 +192,12 @@ class _Running(NamedTuple):
 
     Attributes:
       view: index.
-      queries: of the rows.
-      rows: of each query.
-      scores: nats.
+      lots: as `_batches` makes them.
+      scores: nats, of each lot.
     """
 
     view: int
-    queries: Sequence[int]
-    rows: list[list[_Row]]
+    lots: Sequence[_Lot]
     scores: Float[Array, "T C"]
 
 
@@ -364,16 +379,34 @@ def _row(view: View, answer: Answer, domain: Domain) -> _Row:
     return _Row(domain.key(answer), view.prompt, written.tokens, positions)
 
 
-def _batches(rows: Sequence[Sequence[_Row]], shapes: ScoreShapes) -> Iterator[tuple[int, list[list[_Row]]]]:
-    """The rows of one view, room by room, at most `shapes.rows` of a query at a time, its longest first."""
+_Lot = tuple[int, list[_Row]]
+"""A query, an index, and some of its rows."""
+
+
+def _batches(
+    rows: Sequence[Sequence[_Row]], shapes: ScoreShapes, lots: int, size: int, mixed: bool
+) -> Iterator[tuple[int, list[_Lot]]]:
+    """The rows of one view, room by room, in batches of `lots` lots of at most `size` rows.
+
+    The longest first: of a query, so that long rows share a lot, and lots, so that long ones share a batch. Where lots
+    are not `mixed`, lot t is of query t.
+    """
     by_room: dict[int, list[list[_Row]]] = {}
     for t, of_query in enumerate(rows):
-        # Longest first, so that long rows share their blocks.
         for row in sorted(of_query, key=lambda row: -row.length):
             by_room.setdefault(shapes.room(row.length), [[] for _ in rows])[t].append(row)
     for room, of_room in sorted(by_room.items()):
-        for start in range(0, max(map(len, of_room)), shapes.rows):
-            yield room, [of_query[start : start + shapes.rows] for of_query in of_room]
+        rounds = [
+            [(t, of_query[start : start + size]) for t, of_query in enumerate(of_room)]
+            for start in range(0, max(map(len, of_room)), size)
+        ]
+        if not mixed:
+            yield from ((room, batch) for batch in rounds)
+            continue
+        filled = sorted((lot for batch in rounds for lot in batch if lot[1]), key=lambda lot: -lot[1][0].length)
+        for start in range(0, len(filled), lots):
+            batch = filled[start : start + lots]
+            yield room, [*batch, *[(0, [])] * (lots - len(batch))]
 
 
 def _heads(rows: Sequence[Sequence[_Row]], length: int, domain: Domain) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
