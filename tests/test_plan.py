@@ -169,3 +169,17 @@ def test_padding_of_the_evaluation_set_stays_below_a_fifth():
         computed = sum(group.slots * group.prompt_length for group in plan.groups) * config.decode.views
         # Padding of prompts costs little: fewer programs are worth more where there are many tasks.
         assert 1 - read / computed < (0.2 if name == "eval100" else 0.33)
+
+
+def test_answers_that_are_expected_to_be_alike_in_length_go_side_by_side():
+    rng = np.random.default_rng(0)
+
+    def task(i, output):
+        pair = (rng.integers(0, 10, (4, 4)).astype(np.int8), np.zeros((output, output), np.int8))
+        return Task(f"t{i}", (pair, pair), (pair[0],), None)
+
+    # Prompts of one bucket, in an order that says nothing.
+    tasks = [task(i, output) for i, output in enumerate([6, 1, 5, 2, 6, 1, 5, 2])]
+    config = replace(CONFIG, lengths=(256,), decode=replace(CONFIG.decode, slots=2))
+    groups = make_plan(tasks, ARC, config).groups
+    assert [{len(t.task.demos[0][1]) for t in group.tasks} for group in groups] == [{1}, {2}, {5}, {6}]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ttt_jax.config import DecodeConfig
-from ttt_jax.decode.views import make_views, scoring_views
+from ttt_jax.decode.views import expected_tokens, make_views, scoring_views
 from ttt_jax.tasks.arc import ArcDomain
 from ttt_jax.tasks.registry import get_domain
 from ttt_jax.tasks.task import Task
@@ -106,3 +106,21 @@ def test_search_is_refused_before_a_run_where_queries_share_what_they_read():
 def test_search_options_out_of_range_are_refused_by_name(options):
     with pytest.raises(ValueError, match="search_above"):
         DecodeConfig(**options)
+
+
+def test_an_answer_is_expected_to_be_as_long_as_the_demonstrations_let_expect():
+    def prompt(sizes, query):
+        pairs = [(np.zeros(a, np.int8), np.zeros(b, np.int8)) for a, b in sizes]
+        return ARC.encode(pairs, np.zeros(query, np.int8))
+
+    def tokens(rows, columns):
+        return rows * (columns + 1) + 1
+
+    # Outputs of one size, whatever the inputs are.
+    assert expected_tokens(prompt([((3, 3), (2, 5)), ((9, 9), (2, 5))], (20, 20))) == tokens(2, 5)
+    # As large as the input, up to the tokens that begin and end both.
+    same = expected_tokens(prompt([((3, 3), (3, 3)), ((8, 6), (8, 6)), ((5, 5), (5, 5))], (10, 10)))
+    assert same == pytest.approx(tokens(10, 10), rel=0.1)
+    double = expected_tokens(prompt([((3, 3), (6, 6)), ((4, 4), (8, 8))], (5, 5)))
+    assert double == pytest.approx(tokens(10, 10), rel=0.2)
+    assert expected_tokens(prompt([], (4, 4))) > 0

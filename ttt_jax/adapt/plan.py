@@ -15,7 +15,7 @@ from typing import Any
 from ttt_jax.adapt.examples import ExampleStream, TooLong, hold_out
 from ttt_jax.adapt.shared import SharedStream
 from ttt_jax.config import RunConfig
-from ttt_jax.decode.views import View, make_views
+from ttt_jax.decode.views import View, expected_tokens, make_views
 from ttt_jax.tasks.task import Domain, Encoded, Task
 
 EARLY = 0.5
@@ -43,6 +43,11 @@ class PlannedTask:
     @property
     def prompt_length(self) -> int:
         return max(len(view.prompt) for views in self.views for view in views)
+
+    @property
+    def expected_tokens(self) -> float:
+        """Of the longest answer, as the demonstrations let expect."""
+        return max(expected_tokens(views[0].prompt) for views in self.views)
 
     @property
     def train_length(self) -> int:
@@ -182,7 +187,8 @@ def make_plan(
     size = decode_slots or (lambda _: int(config.decode.slots))
     for alone in (False, True):  # what is only answered in context comes last
         items = [item for item in planned if (item.too_long is not None) == alone]
-        order = {id(item): (_fits(item.prompt_length, config.lengths), item.train_length) for item in items}
+        # Rows wait for the longest answer beside them.
+        order = {id(item): (_fits(item.prompt_length, config.lengths), item.expected_tokens) for item in items}
         items.sort(key=lambda item: (*order[id(item)], item.task.id))
         sized = [(item.prompt_length, len(item.task.queries), item) for item in items]
         cut = _cut(sized, lambda n: shards * size(n), config.lengths)

@@ -29,6 +29,24 @@ class View:
     prompt: Encoded
 
 
+def expected_tokens(prompt: Encoded) -> float:
+    """Tokens that an answer may be expected to have, by the demonstrations before it.
+
+    As many as their outputs, where these agree; else as many for each token of the query as for one of their inputs
+    (the median). A guess, which decides nothing but what is decoded side by side.
+    """
+    places = [np.flatnonzero(prompt.outputs == i) for i in range(int(prompt.outputs.max(initial=-1)) + 1)]
+    outputs = [len(place) for place in places]
+    ends = [0, *(int(place[-1]) + 1 for place in places)]
+    query = len(prompt) - ends[-1]
+    if not outputs:
+        return float(query)
+    if len(set(outputs)) == 1:
+        return float(outputs[0])
+    inputs = [int(place[0]) - end for place, end in zip(places, ends, strict=False)]
+    return float(np.median(np.divide(outputs, np.maximum(inputs, 1)))) * query
+
+
 def answered(view: View, answer: Answer) -> Task:
     """The view's task with its query alone, and an answer to that, given in the task's own frame.
 
