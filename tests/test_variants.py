@@ -42,8 +42,9 @@ def test_a_variant_differs_in_what_it_says_and_in_its_folder(plain):
     ]
 
 
-def test_every_idea_of_the_shipped_file_is_an_option_and_changes_something(plain):
-    for name, options in read_changes(ROOT / "configs/arc/ideas.yaml").items():
+@pytest.mark.parametrize("file", ["ideas", "bases"])
+def test_every_variant_of_the_shipped_files_is_an_option_and_changes_something(plain, file):
+    for name, options in read_changes(ROOT / f"configs/arc/{file}.yaml").items():
         differences = diff(plain, varied(plain, name, options), ignore=["run_dir", "arms"])
         assert differences, name
 
