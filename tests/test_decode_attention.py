@@ -11,13 +11,19 @@ import numpy as np
 import pytest
 import test_generate
 
-from ttt_jax.config import DecodeConfig, LoraConfig
+from ttt_jax.adapt.adapt import Adapter
+from ttt_jax.config import DecodeConfig, LoraConfig, RunConfig
+from ttt_jax.decode.generate import first_room
 from ttt_jax.decode.speculate import draft_rules, take_up
 from ttt_jax.model import attention
 from ttt_jax.model.attention import cached_attention
 from ttt_jax.model.decode_attention import decode_attention
 from ttt_jax.model.decoder import Decoder
 from ttt_jax.model.lora import init_adapter
+from ttt_jax.programs import Programs
+from ttt_jax.tasks.registry import get_domain
+
+ARC = get_domain("arc")
 
 # T tasks, B rows, H heads, K kv heads, E head_dim, S slots, width, end, prompts.
 CASES = {
@@ -160,3 +166,23 @@ def test_drafts_that_are_accepted_in_part_are_read_through_it(model, base, adapt
     np.testing.assert_allclose(got.said.logprobs, expected.logprobs, atol=1e-4)
     np.testing.assert_array_equal(got.accepted, cuts)
     assert on_a_gpu and len(np.unique(cuts)) > 4
+
+
+def test_where_free_room_is_not_read_a_cache_has_all_of_it_at_once(model, base, on_a_gpu, tiny_config):
+    prompts = test_generate.make_prompts()
+    stages: list[str] = []
+    test_generate.run(model, base, None, prompts, chunk=7, on_stage=stages.append)
+    assert set(stages[1:]) == {f"writing up to {test_generate.N} tokens after {test_generate.WIDTH}"}
+    plain = model.clone(kernels="library")
+    assert (first_room(model, 7, 24), first_room(model, 7, 5000), first_room(plain, 7, 24)) == (23, 1024, 7)
+    windowed = model.clone(config=dataclasses.replace(tiny_config, sliding_window=8))
+    assert first_room(windowed, 7, 24) == 7, "the kernel takes no window"
+
+
+def test_the_programs_of_a_run_are_those_that_it_has_with_all_room_at_once(on_a_gpu, model, base):
+    config = RunConfig(arms=("in_context",), decode=DecodeConfig(views=2, slots=2, chunk=4, max_new_tokens=24))
+    adapter = Adapter(model, base, config.adapt, 0, test_generate.PAD)
+    names = [program.name for program in Programs(adapter, ARC, config).decode(2, 64, "in_context", 0)]
+    assert names == ["read 2 x 2 x 64, in_context", "write 24 tokens after 64, in_context"]
+    library = Adapter(model.clone(kernels="library"), base, config.adapt, 0, test_generate.PAD)
+    assert len(list(Programs(library, ARC, config).decode(2, 64, "in_context", 0))) == 1 + 4 + 3

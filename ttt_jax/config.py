@@ -195,7 +195,8 @@ class DecodeConfig:
     """Decode the first view alone and offer its answer to the others as a draft, of which each takes over what it would
     have written itself. Greedy answers only; with one view there is nothing to draft for."""
     chunk: int = 128
-    """The cache starts with room for so many new tokens and doubles that room whenever it is full."""
+    """The cache starts with room for so many new tokens and doubles that room whenever it is full; with at least 1,024
+    where kernels read no free room."""
     slots: int | Literal["auto"] = 20
     """Queries decoded side by side. auto: at each length as many as the device holds beside the adapters."""
     max_new_tokens: int | None = None

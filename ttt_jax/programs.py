@@ -18,7 +18,7 @@ from ttt_jax.bench.counts import tree_bytes
 from ttt_jax.compilation import ENDLESS, SMALL, Needs, Program, compile_all, gib, size_of, small
 from ttt_jax.config import RunConfig
 from ttt_jax.decode.candidates import reuses_prompts, score_length, score_shapes, search_options, stack_size
-from ttt_jax.decode.generate import Begun, DecodeState, Prompts, Rules, decode_chunk, grow, prefill
+from ttt_jax.decode.generate import Begun, DecodeState, Prompts, Rules, decode_chunk, first_room, grow, prefill
 from ttt_jax.decode.params import cast, take
 from ttt_jax.decode.sampling import Sampling
 from ttt_jax.decode.score import Tails, at_will, read_heads, score_tails, scored_together, view_heads
@@ -170,7 +170,7 @@ class Programs:
         inputs = (base, adapted, self._prompts(slots, rows, length), *reading.inputs)
         parts = self._parts(adapted, beside)
         state: Any = None
-        for size in _doubling(room, longest - 1)[:rooms]:
+        for size in _doubling(first_room(model, room, longest), longest - 1)[:rooms]:
             if state:
                 name = f"{slots} x {rows}, room for {size} tokens after {length}"
                 yield small(name, grow, state.cache, slots=length + size)
@@ -267,7 +267,8 @@ class Programs:
     def _caches(self, rooms: int | None) -> Iterator[tuple[int, int]]:
         """Rows of a query, and slots beyond its prompts, of the caches that decoding may leave."""
         decode = self.config.decode
-        sizes = _doubling(decode.chunk, self._longest() - 1)[:rooms]
+        longest = self._longest()
+        sizes = _doubling(first_room(self.adapter.model, decode.chunk, longest), longest - 1)[:rooms]
         if not speculates(decode):
             yield from ((decode.views * decode.samples, size) for size in sizes)
             return

@@ -23,12 +23,15 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 from ttt_jax.decode.params import cast, variables
 from ttt_jax.decode.sampling import Sampling, choose
 from ttt_jax.decode.syntax import Syntax, replay
+from ttt_jax.model.attention import reads_free_room
 from ttt_jax.model.cache import Cache, Spans
 from ttt_jax.model.decoder import Decoder
 from ttt_jax.runtime.mesh import constrain, over_tasks, put, tasks_here
 
 # Prompt tokens in one forward pass of `prefill`: bounds its activations, more fills no accelerator better.
 PREFILL_TOKENS = 1 << 16
+# Room for new tokens that a cache has from the start where it costs memory alone.
+AT_ONCE = 1 << 10
 
 # Mapped over tasks: everything but the write index, so that a write stays one slice for all rows.
 _CACHE_AXES = Cache(keys=0, values=0, valid=0, length=None, prefix=0, spans=0)  # pyright: ignore[reportArgumentType]
@@ -156,7 +159,8 @@ def generate(
       stop_token: ends a row; where several do, a tuple of them.
       pad_token: fills rows that are done.
       max_new_tokens: the most tokens a row may generate, its stop token included.
-      chunk: the cache starts with room for so many new tokens, and doubles that room whenever it is full.
+      chunk: the cache starts with room for so many new tokens, and doubles that room whenever it is full (but see
+        `first_room`).
       temperature: 0 is greedy.
       top_p: nucleus, 1 for none.
       grammar: choose legal tokens only, as `syntax.legal` says.
@@ -178,11 +182,21 @@ def generate(
     base, adapted = cast(base, model.dtype), cast(adapted, model.dtype)
 
     width = prompts.tokens.shape[-1]
-    room = min(chunk, max_new_tokens - 1)  # the last token is never read, so it needs no slot
+    room = first_room(model, chunk, max_new_tokens)
     on_stage(f"reading prompts of {width} tokens")
     options: dict[str, Any] = dict(rules=rules, slots=width + room, longest=max_new_tokens)
     state = prefill(model, base, adapted, *put((prompts, keys, begun)), **options)
     return finish(model, base, adapted, state, width, room, rules, on_stage, on_cache)
+
+
+def first_room(model: Decoder, chunk: int, longest: int) -> int:
+    """Slots for new tokens that a cache has at first, where an answer has at most `longest`.
+
+    Where free room is never read it costs nothing but memory: with all of it at once there is one program of decoding,
+    instead of one for each size that the cache grows to.
+    """
+    most = longest - 1  # the last token is never read, so it needs no slot
+    return min(chunk if reads_free_room(model.kernels, model.dtype, model.config) else max(chunk, AT_ONCE), most)
 
 
 def finish(

@@ -33,6 +33,7 @@ from ttt_jax.decode.generate import (
     begin,
     block_rows,
     finish,
+    first_room,
     generate,
     read_rows,
 )
@@ -206,7 +207,7 @@ def take_up(
     most = max((len(draft) for of_query in drafts for draft in of_query), default=0)
     room = min(size for size in draft_rooms(chunk, longest) if size >= most)
     with_drafts, offered = _offered(prompts, drafts, room, rules.pad_token)
-    width, free = with_drafts.tokens.shape[-1], min(chunk, longest - 1)
+    width, free = with_drafts.tokens.shape[-1], first_room(model, chunk, longest)
     keys = np.zeros((*offered.shape, 2), np.uint32)
     on_stage(f"reading prompts and drafts of {width} tokens")
     options: dict[str, Any] = dict(rules=rules, slots=width + free, longest=longest, room=room)

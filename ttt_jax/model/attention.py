@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from ttt_jax.model.cache import Reading
+from ttt_jax.model.config import ModelConfig
 from ttt_jax.model.decode_attention import decode_attention
 from ttt_jax.model.fused_attention import SMALLEST, fused_attention
 
@@ -143,6 +144,12 @@ def fuses(dtype: Any, head_dim: int) -> bool:
     """
     alone = jax.sharding.get_abstract_mesh().empty  # XLA cannot split it over devices
     return alone and _platform() in ("gpu", "cuda") and dtype == jnp.bfloat16 and head_dim in (16, 32, 64, 128)
+
+
+def reads_free_room(kernels: Kernels, dtype: Any, config: ModelConfig) -> bool:
+    """Whether decoding reads slots that hold nothing: all attention but `decode_attention` does."""
+    windows = any(config.window(i) is not None for i in range(config.num_layers))
+    return kernels != "auto" or windows or not fuses(dtype, config.head_dim)
 
 
 def fused_fault(heads: int, kv_heads: int, head_dim: int) -> str | None:
