@@ -13,6 +13,7 @@ import numpy as np
 
 from ttt_jax.adapt.adapt import Adapter
 from ttt_jax.adapt.course import Adapted, Padding
+from ttt_jax.adapt.packed import Packed, unpack
 from ttt_jax.adapt.partial import PartialFolder
 from ttt_jax.adapt.plan import Group, Plan, PlannedTask, Pool, family_id
 from ttt_jax.adapt.saved import load_adapted, saver
@@ -36,11 +37,15 @@ from ttt_jax.runtime.compile_log import CompileLog
 from ttt_jax.runtime.device_clock import DeviceClock
 from ttt_jax.runtime.distributed import HostRun
 from ttt_jax.runtime.interrupt import Interrupted
-from ttt_jax.runtime.memory import Slots
+from ttt_jax.runtime.memory import Slots, memory_limit
+from ttt_jax.runtime.mesh import alone
 from ttt_jax.runtime.run_dir import RunDir
 from ttt_jax.select.likelihood import likeliest
 from ttt_jax.select.rank import SCORED, rank
 from ttt_jax.tasks.task import Domain
+
+WAITING = 0.02
+"""Share of the device's memory that adapters may take there while they wait for their group."""
 
 
 def solve(solver: Solver, plan: Plan, run: RunDir | HostRun) -> None:
@@ -111,7 +116,7 @@ class Solver:
         ready: dict[str, Adapted] = {}
         try:
             for adapted in adapters:
-                ready[adapted.id] = adapted
+                ready[adapted.id] = self.waits(adapted, ready)
                 for group in [group for group in waiting if ready.keys() >= set(group.ids)]:
                     arms = self.answer(group, ready)
                     waiting.remove(group)
@@ -124,6 +129,14 @@ class Solver:
             self.keep(ready.values())
             self.keep(adapters)
             raise
+
+    def waits(self, adapted: Adapted, ready: Mapping[str, Adapted]) -> Adapted:
+        """An adapter as it waits for its group: on the device, while those there leave room, else on the host."""
+        there = {id(of.packed.vector): of.packed for of in ready.values() if of.packed.waits_on_device}
+        held = sum(packed.vector.nbytes for packed in there.values())
+        if not adapted.packed.waits_on_device or held + adapted.packed.vector.nbytes <= WAITING * memory_limit():
+            return adapted
+        return replace(adapted, packed=adapted.packed.on_host())
 
     def adapts(self, group: Group) -> bool:
         return ADAPTED in self.config.arms and group.adapted
@@ -180,8 +193,8 @@ class Solver:
         """Candidates and ranked answers of every task of a group under one arm."""
         views, tasks = self.config.decode.views, len(group.tasks)
         queries = [(i, of_query) for i, planned in enumerate(group.tasks) for of_query in planned.views]
-        trees = [of_task.trainable for of_task in adapted] or self.neutral(tasks)
-        trainable = stacked(trees, stack_size(tasks, group.slots)) if trees else None
+        packed = [of_task.packed for of_task in adapted] or self.neutral(tasks)
+        trainable = stacked(packed, stack_size(tasks, group.slots), self.model.dtype) if packed else None
         detail = f"{len(queries)} queries x {views} views, {arm}, {group.prompt_length} tokens"
         with self.progress.stage("decode", detail, units=len(queries)):
             with self.clock.working("decode") as decoding:
@@ -214,7 +227,7 @@ class Solver:
             answers.append(Answers(candidates[own], ranked[own], scores[own], seconds, tokens, counts))
         return answers
 
-    def neutral(self, tasks: int) -> list[Any]:
+    def neutral(self, tasks: int) -> list[Packed]:
         """Adapters of zeros for in-context queries after shared prefixes, where the run has the adapted arm too.
 
         The arms then share their programs, which take longer to compile than a
@@ -222,8 +235,8 @@ class Solver:
         """
         if not (self.domain.shared_prefix and ADAPTED in self.config.arms and self.config.adapt.trainable == "lora"):
             return []
-        state = self.adapter.shapes(1)
-        return [jax.tree.map(lambda x: np.zeros(x.shape[1:], x.dtype), state.train.trainable)] * tasks
+        layout = self.adapter.layout
+        return [Packed(np.zeros(layout.size, np.float32), layout)] * tasks
 
     def decode(
         self, slots: int, group: Group, arm: str, trainable: Any
@@ -309,11 +322,15 @@ class Solver:
     ) -> Callable[[], None]:
         """What journals a finished task, and forgets what was kept of it; without a run it is in the journal."""
 
+        def save_variables(path: Path) -> None:
+            if adapted:
+                saver(adapted.trainable)(path)
+
         def keep() -> None:
             if run:
                 training = Training.too_long(planned.too_long) if planned.too_long else None
                 if adapted:
-                    training = Training(adapted.steps, adapted.failed, adapted.curves, saver(adapted.trainable))
+                    training = Training(adapted.steps, adapted.failed, adapted.curves, save_variables)
                 files = task_files(planned.task, arms, training, self.domain)
                 if not self.config.save_adapters:
                     files["adapter"] = None
@@ -348,14 +365,15 @@ class Solver:
             raise Interrupted
 
 
-def stacked(trees: Sequence[Any], count: int) -> Any:
-    """Trees of one shape as one with a leading axis, on the device; on a mesh it stays on the host (`take_slots`).
+def stacked(packed: Sequence[Packed], count: int, dtype: Any) -> Any:
+    """Variables of several tasks as one pytree with a leading axis, in the compute type on the device.
 
-    The last is repeated until there are `count`.
+    On a mesh they stay on the host, as they are (`take_slots`). The last is repeated until there are `count`.
     """
-    padded = [*trees, *[trees[-1]] * (count - len(trees))]
-    tree = jax.tree.map(lambda *leaves: np.stack(leaves), *padded)
-    return jax.device_put(tree) if jax.sharding.get_mesh().empty else tree
+    padded = [*packed, *[packed[-1]] * (count - len(packed))]
+    if alone():
+        return unpack(tuple(one.vector for one in padded), layout=packed[0].layout, dtype=dtype)
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *(one.tree() for one in padded))
 
 
 def prompt_tokens(planned: PlannedTask, domain: Domain, samples: int) -> int:

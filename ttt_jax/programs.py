@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from ttt_jax.adapt.adapt import Adapter, copied
 from ttt_jax.adapt.loop import enter_slots, take_slot
+from ttt_jax.adapt.packed import pack_slot, unpack
 from ttt_jax.adapt.plan import Group, Plan, Pool, SlotsFor
 from ttt_jax.bench.counts import tree_bytes
 from ttt_jax.compilation import ENDLESS, SMALL, Needs, Program, compile_all, gib, size_of, small
@@ -28,6 +29,7 @@ from ttt_jax.decode.views import scoring_views
 from ttt_jax.decode.written import placed
 from ttt_jax.evaluate.records import ADAPTED
 from ttt_jax.model.cache import Cache
+from ttt_jax.runtime import mesh
 from ttt_jax.runtime.memory import most_slots
 from ttt_jax.select.rank import SCORED
 from ttt_jax.tasks.task import Domain
@@ -300,7 +302,7 @@ class Programs:
         left = {"failed": state.failed, "step": state.train.step}
         yield small(f"start {n}", adapter.start, adapter.given, numbers(jnp.uint32, n), numbers(jnp.int32, n))
         yield small(f"enter {n}", enter_slots, state, state, numbers(jnp.bool_, n))
-        yield small(f"leave {n}", take_slot, state.train.trainable, numbers(jnp.int32))
+        yield small(f"leave {n}", pack_slot if mesh.alone() else take_slot, state.train.trainable, numbers(jnp.int32))
         yield small(f"report {n}", copied, left)
         if self.config.adapt.stop_demo:
             question = {
@@ -315,9 +317,15 @@ class Programs:
         arms = [arm for arm in config.arms if arm != ADAPTED or group.adapted]
         if ADAPTED in arms:
             count, slots = stack_size(len(group.tasks), group.slots), group.slots
-            stack, taken = (self._state(n).train.trainable for n in (count, slots))
+            dtype, layout = self.adapter.model.dtype, self.adapter.layout
+            if mesh.alone():
+                stack, taken = (self._adapted(n) for n in (count, slots))
+                vectors = (jax.ShapeDtypeStruct((layout.size,), jnp.float32),) * count
+                yield small(f"stack {count}", unpack, vectors, layout=layout, dtype=dtype)
+            else:
+                stack, taken = (self._state(n).train.trainable for n in (count, slots))
             yield small(f"take {slots} of {count}", take, stack, jax.ShapeDtypeStruct((slots,), jnp.int32))
-            yield small(f"cast {slots}", cast, taken, self.adapter.model.dtype)
+            yield small(f"cast {slots}", cast, taken, dtype)
         for arm in () if domain.shared_prefix else arms:
             yield from self.decode(group.slots, group.prompt_length, arm, beside, rooms)
             yield from self.search(group.slots, group.prompt_length, arm, beside, rooms)

@@ -23,6 +23,7 @@ from ttt_jax.adapt.loop import (
     make_check,
     take_slot,
 )
+from ttt_jax.adapt.packed import Layout, Packed, pack_slot
 from ttt_jax.adapt.partial import PartialFolder
 from ttt_jax.adapt.plan import Job, Pool
 from ttt_jax.adapt.saved import load_initial
@@ -31,13 +32,16 @@ from ttt_jax.losses import Variables, get_loss
 from ttt_jax.runtime.device_clock import DeviceClock, Flight
 from ttt_jax.runtime.interrupt import Interrupted
 from ttt_jax.runtime.memory import Slots, out_of_memory
-from ttt_jax.runtime.mesh import constrain, put
+from ttt_jax.runtime.mesh import alone, constrain, put
 from ttt_jax.tasks.task import keyed_rng
 from ttt_jax.update import make_optimizer, make_schedule
 
 
 class Leaving(NamedTuple):
-    """A job that has left its slot: its variables, on the device, are still to be fetched."""
+    """A job that has left its slot.
+
+    Its variables lie on the device: as a vector, or, on a mesh, as they were.
+    """
 
     course: Course
     failed: str | None
@@ -62,6 +66,7 @@ class Adapter:
       given: what every task starts from: the base, and the adapter of `config.init` or None.
       padding: tokens computed so far.
       slot_steps: steps that went through the device so far, each slot counted.
+      layout: of a task's variables as a vector.
     """
 
     def __init__(
@@ -81,6 +86,8 @@ class Adapter:
         self.start = jax.jit(self._start)
         self.frozen: Variables = {} if config.trainable == "full" else {"params": base}
         self.padding, self.slot_steps = Padding(), 0
+        one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self.shapes(1).train.trainable)
+        self.layout = Layout.of(one)
 
     def _start(self, given: Any, seeds: jax.Array, max_steps: jax.Array) -> AdaptState:
         base, first = given
@@ -276,19 +283,22 @@ class Adapter:
             right = bool(report["right"][slot]) if "right" in report else False
             if failed or course.step >= steps or course.converged(self.config, loss, right):
                 reason = f"diverged: loss, gradient or update not finite at step {course.step}" if failed else None
-                leaving.append(Leaving(course, reason, take_slot(state.train.trainable, np.int32(slot))))
+                leave = pack_slot if alone() else take_slot
+                leaving.append(Leaving(course, reason, leave(state.train.trainable, np.int32(slot))))
                 running[slot], units = None, units + steps - course.step
         self.padding.add(int(np.prod(batches.arrays["tokens"].shape)), useful)
         mean = float(np.mean(losses)) if losses else float("nan")
         return leaving, units, f"{active} side by side, loss {mean:.3f}"
 
     def _adapted(self, left: Leaving) -> Adapted:
-        """Fetches the variables of a job that has left its slot."""
+        """What a job that has left its slot came to."""
         course = left.course
+        vector = isinstance(left.trainable, jax.Array)
+        packed = Packed(left.trainable, self.layout) if vector else Packed.of(jax.device_get(left.trainable))
         curves = {name: course.curves[name] for name in CURVES}
         return Adapted(
             id=course.job.id,
-            trainable=jax.device_get(left.trainable),
+            packed=packed,
             steps=course.step,
             failed=left.failed,
             curves={"step": list(range(course.step)), **curves, "learning_rate": self.rates[: course.step]},

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ttt_jax.adapt.packed import Packed
 from ttt_jax.adapt.plan import Job
 from ttt_jax.config import AdaptConfig
 from ttt_jax.losses import Variables
@@ -20,7 +21,7 @@ class Adapted:
 
     Attributes:
       id: of the job, or of the task that was handed it.
-      trainable: its variables, on the host.
+      packed: its variables.
       steps: updates made.
       failed: the reason, None where it went well.
       curves: lists of equal length: step, loss, grad_norm, learning_rate.
@@ -29,16 +30,22 @@ class Adapted:
     """
 
     id: str
-    trainable: Variables
+    packed: Packed
     steps: int
     failed: str | None
     curves: dict[str, list[float]]
     tokens: float
     seconds: float
 
+    @property
+    def trainable(self) -> Variables:
+        """Its variables, on the host."""
+        return self.packed.tree()
+
     def content(self) -> dict[str, Any]:
         """As `PartialFolder` keeps it."""
-        return {**vars(self), "failed": self.failed or ""}
+        content = {name: value for name, value in vars(self).items() if name != "packed"}
+        return {**content, "trainable": self.trainable, "failed": self.failed or ""}
 
     @classmethod
     def of_content(cls, content: dict[str, Any] | None) -> Adapted | None:
@@ -46,7 +53,9 @@ class Adapted:
         if not content or "trainable" not in content:
             return None
         curves = {name: content["curves"][name] for name in ("step", *CURVES, "learning_rate")}
-        return cls(**{**content, "failed": content["failed"] or None, "curves": curves})
+        packed = Packed.of(content["trainable"])
+        known = {name: value for name, value in content.items() if name != "trainable"}
+        return cls(packed=packed, **{**known, "failed": content["failed"] or None, "curves": curves})
 
 
 @dataclass

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from ttt_jax.adapt.course import Adapted
+from ttt_jax.adapt.packed import Packed
 from ttt_jax.config import LoraConfig
 from ttt_jax.losses import Variables
 from ttt_jax.model.config import ModelConfig
@@ -40,7 +41,7 @@ def load_adapted(folder: Path, task_id: str, like: Variables) -> Adapted:
     found, reason = _read(folder / f"{task_id}.safetensors", expected)
     return Adapted(
         id=task_id,
-        trainable=unflatten(found or {name: np.zeros(x.shape, x.dtype) for name, x in expected.items()}),
+        packed=Packed.of(unflatten(found or {name: np.zeros(x.shape, x.dtype) for name, x in expected.items()})),
         steps=0,
         failed=reason,
         curves={name: [] for name in ("step", "loss", "grad_norm", "learning_rate")},

@@ -29,7 +29,7 @@ from ttt_jax.decode.params import cast, take, variables
 from ttt_jax.decode.views import View, answer_written, answered
 from ttt_jax.model.cache import Cache, Prefix
 from ttt_jax.model.decoder import Decoder
-from ttt_jax.runtime.mesh import constrain, over_tasks, put, tasks_here
+from ttt_jax.runtime.mesh import alone, constrain, over_tasks, put, tasks_here
 from ttt_jax.tasks.task import Answer, Domain, Encoded
 
 # Tokens of an answer in one pass; the padding after an answer is shorter than this.
@@ -178,7 +178,7 @@ def scored_together(queries: int, rows: int) -> tuple[int, int]:
 
 def at_will() -> bool:
     """Whether any lots may go side by side."""
-    return jax.sharding.get_mesh().empty
+    return alone()
 
 
 def _computed(longest: int, room: int) -> int:

@@ -160,6 +160,11 @@ def tasks_here(tasks: int) -> int:
     return tasks if mesh.empty or tasks % task_shards(mesh) else tasks // task_shards(mesh)
 
 
+def alone() -> bool:
+    """Outside jit: whether one device computes, so that arrays may be put together as comes."""
+    return jax.sharding.get_mesh().empty
+
+
 def put(tree: Any, stacked: bool = True) -> Any:
     """Outside jit: sends host arrays to the devices where the rules want them; without a mesh, to the only one."""
     return putter(stacked)(tree)
