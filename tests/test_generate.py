@@ -10,7 +10,7 @@ import pytest
 
 import ttt_jax.decode.generate as decoding
 from ttt_jax.config import LoraConfig
-from ttt_jax.decode.generate import Prompts, Rules, decode_chunk, generate, prefill
+from ttt_jax.decode.generate import Begun, Prompts, Rules, decode_chunk, generate, prefill
 from ttt_jax.decode.sampling import Sampling, row_key
 from ttt_jax.decode.syntax import TextSyntax
 from ttt_jax.model.decoder import Decoder
@@ -322,3 +322,20 @@ def test_a_decoded_token_copies_no_cache_and_the_cache_is_taken_over(model, base
 
     decode_chunk(model, base, adapters, state, rules=rules)
     assert all(x.is_deleted() for x in (*state.cache.keys, *state.cache.values))
+
+
+def test_samples_of_a_prompt_are_those_of_rows_that_repeat_it(model, base, adapters):
+    prompts, samples = make_prompts(), 3
+    keys = np.array([[row_key(0, f"task{t}", 0, r, s) for r in range(R) for s in range(samples)] for t in range(T)])
+    repeated = Prompts(*(np.repeat(x, samples, axis=1) for x in prompts))
+    options = {"keys": keys, "chunk": 5, **SAMPLED}
+    expected = run(model, base, adapters, repeated, **options)
+    got = run(model, base, adapters, prompts, samples=samples, **options)
+    np.testing.assert_array_equal(got.tokens, expected.tokens)
+    np.testing.assert_array_equal(got.lengths, expected.lengths)
+    np.testing.assert_allclose(got.logprobs, expected.logprobs, rtol=1e-5)
+    assert len(np.unique(got.tokens[0, :samples], axis=0)) > 1
+    none = np.zeros((T, R), np.int32)
+    begun = Begun(none, none.astype(np.float32), none - np.inf, none + N)
+    with pytest.raises(ValueError, match="goes on once"):
+        run(model, base, adapters, prompts, samples=2, begun=begun)

@@ -148,7 +148,7 @@ def test_a_dry_run_names_every_program_and_what_does_not_fit_and_writes_nothing(
     out = capsys.readouterr().out
     for said in (
         "adapt 2 x 2 x 128",
-        "read 2 x 6 x 128, adapted",
+        "read 2 x 3 x 128, adapted",
         "write 16 tokens after 128, adapted",
         "score 4 x 4 x 32 tokens after 128, adapted",
         "compilations",

@@ -180,7 +180,7 @@ class DecodeConfig:
     """False asks without demonstrations: zero-shot in the in-context arm."""
     transforms: tuple[str, ...] = ("symmetries", "colours", "order")
     samples: int = 1
-    """Completions per view; more than one needs a temperature."""
+    """Completions per view, whose prompt is read once; more than one needs a temperature."""
     temperature: float = 0.0
     """0 is greedy."""
     top_p: float = 1.0

@@ -302,19 +302,19 @@ class Solver:
         drafted: Sequence[Speculated],
     ) -> None:
         """Counts what went through the model: whole batches, to the end of their longest answers."""
-        rows = self.config.decode.views * self.config.decode.samples
-        samples = self.config.decode.samples
+        views = self.config.decode.views
+        rows = views * self.config.decode.samples
         for batch, start in enumerate(range(0, len(queries), slots)):
             prompts = [view.prompt for _, views in queries[start : start + slots] for view in views]
             said = [len(c.tokens) for of_query in candidates[start : start + slots] for c in of_query if not c.searched]
-            read, written = slots * rows * length, slots * rows * max(said)
+            read, written = slots * views * length, slots * rows * max(said)
             accepted = 0
             if drafted:
                 how = drafted[batch]
                 accepted = int(how.accepted.sum())
                 read += slots * (rows - 1) * how.room
                 written = slots * (int(how.first.max()) + (rows - 1) * int(how.after.max()))
-            self.padding["prompt"].add(read, samples * sum(map(len, prompts)) + accepted)
+            self.padding["prompt"].add(read, sum(map(len, prompts)) + accepted)
             self.padding["decode"].add(written, sum(said) - accepted)
 
     def keeper(
@@ -380,4 +380,4 @@ def prompt_tokens(planned: PlannedTask, domain: Domain, samples: int) -> int:
     """Tokens of prompts that the model reads to answer a task."""
     if domain.shared_prefix:
         return read_tokens(planned.views, samples)
-    return samples * sum(len(view.prompt) for views in planned.views for view in views)
+    return sum(len(view.prompt) for views in planned.views for view in views)

@@ -49,7 +49,7 @@ class _Reading(NamedTuple):
     Attributes:
       about: begins the names of the programs.
       function: jitted.
-      rows: of each query.
+      rows: prompts of each query.
       inputs: shapes of what it takes after the prompts.
       options: static ones that only it has.
     """
@@ -107,8 +107,9 @@ class Programs:
         if speculates(decode):
             yield from self._by_drafts(slots, length, arm, beside, rooms)
             return
-        rules, rows = self._rules(Sampling(decode.temperature, decode.top_p)), decode.views * decode.samples
-        reading = _Reading("", prefill, rows, (_keys(slots, rows), None), {})
+        rules, samples = self._rules(Sampling(decode.temperature, decode.top_p)), decode.samples
+        keys = _keys(slots, decode.views * samples)
+        reading = _Reading("", prefill, decode.views, (keys, None), {"samples": samples})
         yield from self._generate(reading, rules, slots, length, decode.chunk, arm, beside, rooms)
 
     def _by_drafts(self, slots: int, length: int, arm: str, beside: int, rooms: int | None) -> Iterator[Program]:
@@ -139,7 +140,7 @@ class Programs:
         if self.config.decode.search_above is None:
             return
         looked = search_options(self.config.decode, self.domain)
-        rows = self.config.decode.views * self.config.decode.samples
+        rows = self.config.decode.views  # greedy: one sample of each
         model, base, adapted = self.adapter.model, self.adapter.base, self._adapted(slots) if arm == ADAPTED else None
         counts, nats = (jax.ShapeDtypeStruct((slots, rows), dtype) for dtype in (jnp.int32, jnp.float32))
         static = {"syntax": looked.syntax, "grammar": looked.grammar, "longest": looked.max_new_tokens}

@@ -78,7 +78,7 @@ def decode_candidates(
                 stop_token=domain.stop_tokens, pad_token=domain.pad_token,
                 max_new_tokens=config.max_new_tokens or domain.max_answer_tokens,
                 chunk=config.chunk, temperature=config.temperature, top_p=config.top_p,
-                grammar=config.grammar, keys=row_keys(views, config, seed), on_stage=on_stage,
+                grammar=config.grammar, keys=row_keys(views, config, seed), samples=config.samples, on_stage=on_stage,
                 on_cache=lambda cache: on_read(Read(cache, config.samples)) if on_read else None,
             )  # fmt: skip
         found = [candidates_of(of_query, generated, q, config.samples, domain) for q, of_query in enumerate(views)]
@@ -241,18 +241,17 @@ def take_slots(stacked: Any, slots: Int[np.ndarray, " queries"]) -> Any:
 
 
 def prompts(views: Sequence[Sequence[View]], domain: Domain, config: DecodeConfig, length: int) -> Prompts:
-    """Right-padded prompts [slots, views x samples, length]; rows and slots without a view have length 0."""
-    shape = (side_by_side(config), config.views * config.samples)
+    """Right-padded prompts [slots, views, length]; rows and slots without a view have length 0."""
+    shape = (side_by_side(config), config.views)
     tokens = np.full((*shape, length), domain.pad_token, np.int32)
     positions = np.zeros((*shape, length, domain.position_axes), np.int32)
     lengths = np.zeros(shape, np.int32)
     for q, of_query in enumerate(views):
         for v, view in enumerate(of_query):
-            rows = slice(v * config.samples, (v + 1) * config.samples)
             size = len(view.prompt)
-            tokens[q, rows, :size] = view.prompt.tokens
-            positions[q, rows, :size] = view.prompt.positions
-            lengths[q, rows] = size
+            tokens[q, v, :size] = view.prompt.tokens
+            positions[q, v, :size] = view.prompt.positions
+            lengths[q, v] = size
     return Prompts(tokens, positions, lengths)
 
 

@@ -140,6 +140,7 @@ def generate(
     top_p: float = 1.0,
     grammar: bool = False,
     keys: UInt32[np.ndarray, "T R 2"] | None = None,
+    samples: int = 1,
     begun: Begun | None = None,
     on_stage: Callable[[str], None] = lambda stage: None,
     on_cache: Callable[[Cache], None] = lambda cache: None,
@@ -164,7 +165,8 @@ def generate(
       temperature: 0 is greedy.
       top_p: nucleus, 1 for none.
       grammar: choose legal tokens only, as `syntax.legal` says.
-      keys: random keys of the rows; needed above temperature 0.
+      keys: random keys, one for each sample of each prompt in turn; needed above temperature 0.
+      samples: so many rows continue each prompt, which is read once. With `begun` only 1.
       begun: where prompts hold the beginnings of their answers; their log-probability counts in the result.
       on_stage: told what runs next; each text stands for one compiled program.
       on_cache: given the cache at the end, whose first slots hold the prompts (`score.view_heads`).
@@ -176,15 +178,18 @@ def generate(
         raise ValueError(f"max_new_tokens {max_new_tokens} and decode.chunk {chunk} must be at least 1")
     if temperature > 0 and keys is None:
         raise ValueError("sampling (decode.temperature above 0) needs keys, one row_key(...) a row")
+    if samples > 1 and begun is not None:
+        raise ValueError("samples: what was begun goes on once")
     if keys is None:
-        keys = np.zeros((*prompts.lengths.shape, 2), np.uint32)
+        tasks, rows = prompts.lengths.shape
+        keys = np.zeros((tasks, rows * samples, 2), np.uint32)
     rules = Rules(syntax, stop_token, pad_token, Sampling(temperature, top_p), grammar)
     base, adapted = cast(base, model.dtype), cast(adapted, model.dtype)
 
     width = prompts.tokens.shape[-1]
     room = first_room(model, chunk, max_new_tokens)
     on_stage(f"reading prompts of {width} tokens")
-    options: dict[str, Any] = dict(rules=rules, slots=width + room, longest=max_new_tokens)
+    options: dict[str, Any] = dict(rules=rules, slots=width + room, longest=max_new_tokens, samples=samples)
     state = prefill(model, base, adapted, *put((prompts, keys, begun)), **options)
     return finish(model, base, adapted, state, width, room, rules, on_stage, on_cache)
 
@@ -230,20 +235,21 @@ def grow(cache: Cache, *, slots: int) -> Cache:
     return constrain(cache.grow(slots))
 
 
-@partial(jax.jit, static_argnames=("model", "rules", "slots", "longest"))
+@partial(jax.jit, static_argnames=("model", "rules", "slots", "longest", "samples"))
 def prefill(
     model: Decoder,
     base: Any,
     adapted: Any | None,
     prompts: Prompts,
-    keys: UInt32[Array, "T R 2"],
+    keys: UInt32[Array, "T rows 2"],
     begun: Begun | None = None,
     *,
     rules: Rules,
     slots: int,
     longest: int,
+    samples: int = 1,
 ) -> DecodeState:
-    """Reads the prompts into a fresh cache of `slots` slots and chooses each row's first token."""
+    """Reads the prompts into a fresh cache of `slots` slots and chooses the first token of each of their samples."""
 
     def after(logits_of, hidden, last):
         """The logits after each prompt."""
@@ -251,6 +257,11 @@ def prefill(
 
     last = jnp.maximum(prompts.lengths - 1, 0)
     cache, logits = read_rows(model, base, adapted, prompts, slots, after, last)
+    if samples > 1:
+        of_rows = (cache.keys, cache.values, cache.valid, cache.spans, logits, prompts)
+        of_rows = jax.tree.map(lambda x: jnp.repeat(jnp.asarray(x), samples, axis=1), of_rows)
+        layer_keys, layer_values, valid, spans, logits, prompts = of_rows
+        cache = replace(cache, keys=layer_keys, values=layer_values, valid=valid, spans=spans)
     return constrain(begin(cache, logits, prompts, keys, rules, longest, begun))
 
 
