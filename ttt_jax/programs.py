@@ -117,7 +117,7 @@ class Programs:
         decode, rows = self.config.decode, self.config.decode.views - 1
         rules, group = draft_rules(self.domain, decode), (decode.chunk, arm, beside, rooms)
         held = 0
-        alone = _Reading("first view: ", prefill, 1, (_keys(slots, 1), None), {})
+        alone = _Reading("first view: ", prefill, 1, (_keys(slots, 1), None), {"samples": 1})
         for program in self._generate(alone, rules, slots, length, *group):
             held = max(held, program.parts.get("cache", 0))
             yield program
@@ -158,7 +158,7 @@ class Programs:
                 self._parts(adapted, beside),
             )  # fmt: skip
             begun: Any = Begun(counts, nats, nats, counts)  # pyright: ignore[reportArgumentType]
-            reading = _Reading("search: ", prefill, rows, (_keys(slots, rows), begun), {})
+            reading = _Reading("search: ", prefill, rows, (_keys(slots, rows), begun), {"samples": 1})
             for program in self._generate(reading, self._rules(Sampling()), slots, width, room, arm, beside, rooms):
                 yield replace(program, length=length)
 
