@@ -9,8 +9,8 @@ its paired difference from the configuration itself, with a 95% interval. With
 configuration. A figure of accuracy against seconds lies beside the file. All
 other options are those of scripts/ttt.py. Start it again to go on, also on
 another machine that has the file. --only names variants, so that several GPUs
-can share them: each process writes an --out of its own, and a last call without
---only puts together what lies in --run-dir.
+can share them: each process writes an --out of its own, and a last call puts
+together what lies in --run-dir, or in the files that --merge names.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="NAME", help="make these alone now; `reference` is the configuration"
     )
+    parser.add_argument(
+        "--merge", type=Path, nargs="+", default=[], metavar="FILE", help="take over the runs of other processes' --out"
+    )
     parser.add_argument("--budget-seconds", type=float, default=float("inf"), help="stop after so long")
     given = list(sys.argv[1:] if argv is None else argv)
     arguments, rest = parser.parse_known_args(given)
@@ -50,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         changes = read_changes(arguments.variants)
         status = measure_variants(
-            config, changes, run, arguments.out, arguments.only, arguments.budget_seconds, command
+            config, changes, run, arguments.out, arguments.only, arguments.budget_seconds, command, arguments.merge
         )
     except (OSError, ValueError) as error:
         print(f"variants.py: {error}", file=sys.stderr)

@@ -15,6 +15,7 @@ from ttt_jax.adapt.course import Adapted
 from ttt_jax.adapt.loop import take_slot
 from ttt_jax.adapt.packed import Layout, Packed, pack_slot
 from ttt_jax.adapt.partial import PartialFolder
+from ttt_jax.adapt.saved import load_adapted, saver
 from ttt_jax.pipeline import WAITING, Solver, stacked
 from ttt_jax.runtime.compile_log import CompileLog
 
@@ -90,3 +91,11 @@ def test_what_is_kept_of_a_run_that_is_left_comes_back(tmp_path):
     found = Adapted.of_content(folder.load("a"))
     assert found and (found.steps, found.tokens, found.seconds) == (5, 7, 0.5)
     same(found.trainable, tree(3))
+
+
+def test_an_adapter_that_was_saved_in_another_type_is_read_in_float32(tmp_path):
+    lower = jax.tree.map(lambda x: x.astype(np.float16), tree(0))
+    saver(lower)(tmp_path / "a.safetensors")
+    found = load_adapted(tmp_path, "a", tree(0))
+    assert found.failed is None
+    same(found.trainable, jax.tree.map(lambda x: x.astype(np.float32), lower))

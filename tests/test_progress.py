@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
+from ttt_jax.config import AdaptConfig, RunConfig
+from ttt_jax.run import units
 from ttt_jax.runtime.progress import Progress, clock_time
+from ttt_jax.tasks.task import Task
 
 
 class Clock:
@@ -148,3 +152,12 @@ def test_a_stage_that_raises_is_closed(clock, out):
 )
 def test_times_are_written_as_on_a_clock(seconds, text):
     assert clock_time(seconds) == text
+
+
+def test_one_adapter_for_all_tasks_of_a_family_is_adapted_once():
+    tasks = [Task(f"t{i}", (), ("a", "b"), family=family) for i, family in enumerate("xxy")]
+    each = RunConfig(adapt=AdaptConfig(steps=10))
+    shared = replace(each, adapt=replace(each.adapt, shared=True))
+    assert units(each, tasks) == {"decode": 12, "adapt": 30}
+    assert units(shared, tasks) == {"decode": 12, "adapt": 20}
+    assert units(replace(shared, arms=("in_context",)), tasks) == {"decode": 6, "adapt": 0}

@@ -89,6 +89,18 @@ def test_processes_share_variants_and_a_last_call_puts_them_together(plain, tmp_
     assert list(json.loads((tmp_path / "c.json").read_text())["rows"]) == ["reference", "in-context", *CHANGES]
 
 
+def test_files_of_processes_are_merged_without_their_folders(plain, tmp_path):
+    a, b, out, run = tmp_path / "a.json", tmp_path / "b.json", tmp_path / "c.json", Runs()
+    measure_variants(plain, CHANGES, Runs(), a, ["4 steps"], 1e9, "c")
+    measure_variants(plain, CHANGES, Runs(), b, ["reference", "64 views"], 1e9, "c")
+    elsewhere = replace(plain, run_dir=str(tmp_path / "elsewhere"))
+    measure_variants(elsewhere, CHANGES, run, out, ["reference", "4 steps", "64 views"], 0, "c", [a, b])
+    assert not run.made
+    found = json.loads(out.read_text())
+    assert list(found["rows"]) == ["reference", "in-context", "4 steps", "64 views"]
+    assert found["runs"]["4 steps"] == json.loads(a.read_text())["runs"]["4 steps"]
+
+
 def test_a_file_goes_on_in_another_folder_without_the_runs(plain, tmp_path):
     out = tmp_path / "out.json"
     measure_variants(plain, CHANGES, Runs(), out, [], 1e9, "c")

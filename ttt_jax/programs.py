@@ -22,7 +22,7 @@ from ttt_jax.decode.candidates import reuses_prompts, score_length, score_shapes
 from ttt_jax.decode.generate import Begun, DecodeState, Prompts, Rules, decode_chunk, first_room, grow, prefill
 from ttt_jax.decode.params import cast, take
 from ttt_jax.decode.sampling import Sampling
-from ttt_jax.decode.score import Tails, at_will, read_heads, score_tails, scored_together, view_heads
+from ttt_jax.decode.score import Tails, read_heads, score_tails, scored_together, view_heads
 from ttt_jax.decode.search import branch_points
 from ttt_jax.decode.speculate import check, draft_rooms, draft_rules, speculates
 from ttt_jax.decode.views import scoring_views
@@ -225,7 +225,7 @@ class Programs:
         of_queries, of_lots = (self._adapted(n) if adapts else None for n in (slots, lots))
         axes = self.domain.position_axes
         integers = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.int32)  # noqa: E731
-        which = integers(lots) if at_will() else None
+        which = integers(lots) if mesh.alone() else None
         if adapts and which is not None:
             yield small(f"take {lots} of {slots} to score", take, of_queries, which)
         heads = [(integers(n, length), integers(n, length, axes), integers(n)) for n in (slots, lots)]

@@ -84,4 +84,4 @@ def _read(file: Path, expected: dict[str, Any]) -> tuple[dict[str, np.ndarray], 
     found = load_file(file)
     if {name: value.shape for name, value in found.items()} != {name: x.shape for name, x in expected.items()}:
         return {}, f"{file}: an adapter of other shapes: were adapt.lora and model the same?"
-    return found, None
+    return {name: value.astype(np.float32) for name, value in found.items()}, None

@@ -127,7 +127,7 @@ def score_candidates(
 
     T = len(views)
     lots, size = scored_together(T, shapes.rows)
-    mixed = at_will()
+    mixed = alone()
 
     def keep(running: list[_Running]) -> None:
         for of_view in running:
@@ -170,15 +170,10 @@ def scored_together(queries: int, rows: int) -> tuple[int, int]:
 
     On a mesh a lot is a query: to put lots together would move prompts from device to device.
     """
-    if not at_will():
+    if not alone():
         return queries, rows
     size = min(rows, LOT_ROWS)
     return min(queries * -(-rows // size), LOTS), size
-
-
-def at_will() -> bool:
-    """Whether any lots may go side by side."""
-    return alone()
 
 
 def _computed(longest: int, room: int) -> int:

@@ -35,7 +35,7 @@ def expected_tokens(prompt: Encoded) -> float:
     As many as their outputs, where these agree; else as many for each token of the query as for one of their inputs
     (the median). A guess, which decides nothing but what is decoded side by side.
     """
-    places = [np.flatnonzero(prompt.outputs == i) for i in range(int(prompt.outputs.max(initial=-1)) + 1)]
+    places = [np.flatnonzero(prompt.outputs == i) for i in np.unique(prompt.outputs) if i >= 0]
     outputs = [len(place) for place in places]
     ends = [0, *(int(place[-1]) + 1 for place in places)]
     query = len(prompt) - ends[-1]

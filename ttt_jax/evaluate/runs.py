@@ -35,6 +35,7 @@ def finish_runs(
     command: str,
     summarise: Callable[[Runs], Mapping[str, Any]],
     finished: Callable[[RunConfig], Mapping[str, Any]] = lambda config: {},
+    merge: Sequence[Path] = (),
 ) -> int:
     """Makes runs in order, and writes one JSON file, brought up to date after each.
 
@@ -53,12 +54,16 @@ def finish_runs(
       command: kept in the file by `summarise`, in run directories by this.
       summarise: what else the file holds.
       finished: what else is kept of a run, while its directory is there.
+      merge: files of other processes that shared these runs: theirs are taken over, the first file's where several
+        have one, and none before `out`'s own.
 
     Returns:
       the exit status of the run that did not come to its end, or 0.
     """
     began = time.monotonic() - seconds_spent()
-    known: Runs = json.loads(out.read_text())["runs"] if out.exists() else {}
+    known: Runs = {}
+    for file in [*reversed(merge), *([out] if out.exists() else [])]:
+        known |= json.loads(file.read_text())["runs"]
     found: Runs = {}
 
     def save(found: Runs) -> None:

@@ -63,6 +63,7 @@ def measure_variants(
     only: Sequence[str],
     budget_seconds: float,
     command: str,
+    merge: Sequence[Path] = (),
 ) -> int:
     """Runs the configuration and its variants, and writes one JSON file, brought up to date after each run.
 
@@ -73,7 +74,7 @@ def measure_variants(
       out: the file to write, or to go on with.
       only: names to make now (all where empty), so that several processes can share them. Without the reference,
         named or made before, the file holds the runs alone, and nothing is compared.
-      budget_seconds, command: see `finish_runs`.
+      budget_seconds, command, merge: see `finish_runs`.
 
     Returns:
       the exit status.
@@ -129,7 +130,7 @@ def measure_variants(
     there = made(configs[REFERENCE])
     wanted = [name for name in configs if not only or name in only or (name == REFERENCE and there)]
     return finish_runs(
-        wanted, lambda name, found: configs[name], run, out, budget_seconds, command, summarise, finished
+        wanted, lambda name, found: configs[name], run, out, budget_seconds, command, summarise, finished, merge
     )
 
 

@@ -16,7 +16,8 @@ from jaxtyping import Array, Bool, Float, Int
 from ttt_jax.model.cache import Reading
 from ttt_jax.model.config import ModelConfig
 from ttt_jax.model.decode_attention import decode_attention
-from ttt_jax.model.fused_attention import SMALLEST, fused_attention
+from ttt_jax.model.flash import SMALLEST
+from ttt_jax.model.fused_attention import fused_attention
 
 Kernel = Literal["cudnn", "splash", "xla"]
 Kernels = Literal["auto", "library", "xla"]

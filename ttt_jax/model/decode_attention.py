@@ -9,7 +9,6 @@ block, with the running maximum and sum of flash attention (Dao, arXiv 2307.0869
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any
 
@@ -19,7 +18,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as gpu
 from jaxtyping import Array, Float, Int
 
-from ttt_jax.model.fused_attention import NEVER, SMALLEST
+from ttt_jax.model.flash import SMALLEST, blocks, flash_end, flash_start, flash_step
 
 BLOCK = 64
 """Slots that are read at a time."""
@@ -80,42 +79,28 @@ def _kernel(
     """The queries of one key-value head of one row."""
     rows, head_dim = q_ref.shape
     q = q_ref[...]
-    # Exponentials of base 2: the units of the chip have no other.
-    scale = head_dim**-0.5 * math.log2(math.e)
 
     def attend(first: int, stop: jax.Array) -> Any:
         """The step of the loop over blocks of the span from `first` to before `stop`."""
 
         def step(j, carry):
-            out, top, total = carry
             start = first + j * BLOCK
             slot = start + jnp.arange(BLOCK)
             there = jnp.broadcast_to((slot < stop)[:, None], (BLOCK, head_dim))
             block = pl.ds(start, BLOCK)
-            keys = gpu.load(keys_ref.at[block, :], mask=there, other=0)
-            scores = gpu.dot(q, keys.T) * scale
-            scores = jnp.where(jnp.broadcast_to((slot < stop)[None], (rows, BLOCK)), scores, NEVER)
-            higher = jnp.maximum(top, jnp.max(scores, axis=-1))
-            less = jnp.exp2(top - higher)
-            weights = jnp.exp2(scores - higher[:, None])
-            values = gpu.load(values_ref.at[block, :], mask=there, other=0)
-            read = gpu.dot(weights.astype(q.dtype), values)
-            return out * less[:, None] + read, higher, total * less + jnp.sum(weights, axis=-1)
+            return flash_step(
+                q,
+                lambda: gpu.load(keys_ref.at[block, :], mask=there, other=0),
+                lambda: gpu.load(values_ref.at[block, :], mask=there, other=0),
+                jnp.broadcast_to((slot < stop)[None], (rows, BLOCK)),
+                carry,
+            )
 
         return step
 
-    carry = (
-        jnp.zeros((rows, head_dim), jnp.float32),
-        jnp.full((rows,), NEVER, jnp.float32),
-        jnp.zeros((rows,), jnp.float32),
-    )
+    carry = flash_start(rows, head_dim)
     prompt = prompt_ref[0]
     end = jnp.where(prompt < 0, width, jnp.minimum(end_ref[0], slots))
-    carry = jax.lax.fori_loop(0, _blocks(jnp.maximum(prompt, 0)), attend(0, prompt), carry)
-    carry = jax.lax.fori_loop(0, _blocks(end - width), attend(width, end), carry)
-    out, _, total = carry
-    out_ref[...] = (out / jnp.maximum(total, 1e-30)[:, None]).astype(out_ref.dtype)
-
-
-def _blocks(slots: jax.Array) -> jax.Array:
-    return jax.lax.div(slots + (BLOCK - 1), BLOCK)
+    carry = jax.lax.fori_loop(0, blocks(jnp.maximum(prompt, 0), BLOCK), attend(0, prompt), carry)
+    carry = jax.lax.fori_loop(0, blocks(end - width, BLOCK), attend(width, end), carry)
+    out_ref[...] = flash_end(carry, out_ref.dtype)

@@ -8,7 +8,6 @@ through the prefix, which all rows have in common, then through the row's own sl
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any
 
@@ -18,11 +17,9 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as gpu
 from jaxtyping import Array, Bool, Float, Int
 
+from ttt_jax.model.flash import SMALLEST, blocks, flash_end, flash_start, flash_step
+
 BLOCK_QUERIES, BLOCK_KEYS = 128, 64
-SMALLEST = 16
-"""Rows and columns that a matrix unit takes at least."""
-# Finite, so that a block with nothing to attend to leaves no NaN; what comes after it outweighs it altogether.
-NEVER = -1e30
 
 
 def fused_attention(
@@ -84,42 +81,34 @@ def _kernel(
     """One block of queries of one head of one row."""
     head_dim = q_ref.shape[-1]
     q = q_ref[...]
-    # Exponentials of base 2: the units of the chip have no other.
-    scale = head_dim**-0.5 * math.log2(math.e)
 
     def attend(keys_ref, values_ref, count, allowed):
         """The step of the loop over blocks of keys; `allowed` says which slots of a block each query may see."""
 
         def step(j, carry):
-            out, top, total = carry
             rows = pl.ds(j * BLOCK_KEYS, BLOCK_KEYS)
             slot = j * BLOCK_KEYS + jnp.arange(BLOCK_KEYS)
             # The last block may reach beyond the end.
             there = (
                 None if count % BLOCK_KEYS == 0 else jnp.broadcast_to((slot < count)[:, None], (BLOCK_KEYS, head_dim))
             )
-            keys = _load(keys_ref, rows, there)
-            scores = gpu.dot(q, keys.T) * scale
-            scores = jnp.where(allowed(slot, rows), scores, NEVER)
-            higher = jnp.maximum(top, jnp.max(scores, axis=-1))
-            less = jnp.exp2(top - higher)
-            weights = jnp.exp2(scores - higher[:, None])
-            read = gpu.dot(weights.astype(q.dtype), _load(values_ref, rows, there))
-            return out * less[:, None] + read, higher, total * less + jnp.sum(weights, axis=-1)
+            return flash_step(
+                q,
+                lambda: _load(keys_ref, rows, there),
+                lambda: _load(values_ref, rows, there),
+                allowed(slot, rows),
+                carry,
+            )
 
         return step
 
-    carry = (
-        jnp.zeros((block, head_dim), jnp.float32),
-        jnp.full((block,), NEVER, jnp.float32),
-        jnp.zeros((block,), jnp.float32),
-    )
+    carry = flash_start(block, head_dim)
     length, start = prefix_length_ref[0], start_ref[0]
     of_prefix = attend(
         prefix_keys_ref, prefix_values_ref, prefix_slots,
         lambda slot, _: jnp.broadcast_to((slot < length)[None], (block, BLOCK_KEYS)),
     )  # fmt: skip
-    carry = jax.lax.fori_loop(0, _blocks(length), of_prefix, carry)
+    carry = jax.lax.fori_loop(0, blocks(length, BLOCK_KEYS), of_prefix, carry)
 
     first = start + pl.program_id(0) * block
     own_slots = first + jnp.arange(block)
@@ -130,14 +119,8 @@ def _kernel(
         return (slot[None] <= own_slots[:, None]) & valid[None]
 
     last = jnp.minimum(first + block, slots)
-    carry = jax.lax.fori_loop(0, _blocks(last), attend(keys_ref, values_ref, slots, own_allowed), carry)
-    out, _, total = carry
-    out_ref[...] = (out / jnp.maximum(total, 1e-30)[:, None]).astype(out_ref.dtype)
-
-
-def _blocks(slots: jax.Array) -> jax.Array:
-    # Not `pl.cdiv` or `//`: both are made for Python's integers.
-    return jax.lax.div(slots + (BLOCK_KEYS - 1), BLOCK_KEYS)
+    carry = jax.lax.fori_loop(0, blocks(last, BLOCK_KEYS), attend(keys_ref, values_ref, slots, own_allowed), carry)
+    out_ref[...] = flash_end(carry, out_ref.dtype)
 
 
 def _load(ref: Any, rows: Any, there: jax.Array | None) -> jax.Array:
