@@ -12,7 +12,8 @@ import pytest
 
 from ttt_jax.config import DecodeConfig, RunConfig
 from ttt_jax.decode.blocks import block_rows
-from ttt_jax.decode.score import ScoreShapes, score_candidates
+from ttt_jax.decode.lots import ScoreShapes
+from ttt_jax.decode.score import score_candidates
 from ttt_jax.decode.views import make_views
 from ttt_jax.model import attention
 from ttt_jax.model.attention import cached_attention

@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from text_tools import tiny_tokenizer
 
-import ttt_jax.decode.score as scoring
+import ttt_jax.decode.lots as lots
 from ttt_jax.config import DecodeConfig, LoraConfig, TasksConfig
 from ttt_jax.decode import blocks
 from ttt_jax.decode.candidates import decode_candidates, score_length, score_queries
 from ttt_jax.decode.generate import Prompts, generate
-from ttt_jax.decode.score import ScoreShapes, score_candidates, score_rooms
+from ttt_jax.decode.lots import ScoreShapes, score_rooms
+from ttt_jax.decode.score import score_candidates
 from ttt_jax.decode.views import make_views
 from ttt_jax.model.decoder import Decoder
 from ttt_jax.model.lora import init_adapter
@@ -147,21 +148,21 @@ def test_lots_hold_every_row_once_the_longest_together():
     rng = np.random.default_rng(0)
 
     def row(length):
-        return scoring._Row(str(length), None, np.zeros(length), np.zeros((length, 3)))  # pyright: ignore[reportArgumentType]
+        return lots.Row(str(length), None, np.zeros(length), np.zeros((length, 3)))  # pyright: ignore[reportArgumentType]
 
     rows = [[row(n) for n in rng.integers(1, 500, count)] for count in (5, 0, 9, 1)]
     shapes = ScoreShapes(64, 8, (64, 256, 512))
-    batches = list(scoring._batches(rows, shapes, 3, 2, True))
+    batches = list(lots.lot_batches(rows, shapes, 3, 2, True))
     seen = [(t, id(of)) for _, batch in batches for t, lot in batch for of in lot]
     assert sorted(seen) == sorted((t, id(of)) for t, of_query in enumerate(rows) for of in of_query)
     for room in shapes.rooms:
-        lots = [lot for size, batch in batches if size == room for _, lot in batch]
-        assert len(lots) % 3 == 0 and all(
-            len(lot) <= 2 and {shapes.room(of.length) for of in lot} <= {room} for lot in lots
+        of_room = [lot for size, batch in batches if size == room for _, lot in batch]
+        assert len(of_room) % 3 == 0 and all(
+            len(lot) <= 2 and {shapes.room(of.length) for of in lot} <= {room} for lot in of_room
         )
-        longest = [lot[0].length for lot in lots if lot]
+        longest = [lot[0].length for lot in of_room if lot]
         assert longest == sorted(longest, reverse=True)
-    plain = list(scoring._batches(rows, shapes, 4, 2, False))
+    plain = list(lots.lot_batches(rows, shapes, 4, 2, False))
     assert all([t for t, _ in batch] == [0, 1, 2, 3] for _, batch in plain)
     assert sum(len(lot) for _, batch in plain for _, lot in batch) == 15
 
@@ -190,9 +191,9 @@ def test_queries_that_are_scored_in_turns_have_the_scores_of_all_at_once(
     kept = []
     decode_candidates(*tiny_model, stacked, queries, ARC, config, 192, seed=0, on_read=kept.append)
     found = []
-    for lots, rows, read in ((16, 4, None), (2, 1, None), (3, 2, kept[0])):
-        monkeypatch.setattr(scoring, "LOTS", lots)
-        monkeypatch.setattr(scoring, "LOT_ROWS", rows)
+    for count, rows, read in ((16, 4, None), (2, 1, None), (3, 2, kept[0])):
+        monkeypatch.setattr(lots, "LOTS", count)
+        monkeypatch.setattr(lots, "LOT_ROWS", rows)
         found.append(score_queries(*tiny_model, stacked, queries, answers, ARC, 5, SHAPES, read))
     for got in found[1:]:
         for one, other in zip(found[0], got, strict=True):
@@ -234,8 +235,8 @@ def test_no_answers_need_a_program_that_others_did_not(tiny_model: tuple[Decoder
 def test_rooms_are_few_and_hold_every_answer(longest):
     shapes = ScoreShapes(64, 8, score_rooms(longest))
     rooms = shapes.rooms
-    assert list(rooms) == sorted(set(rooms)) and longest <= rooms[-1] < longest + scoring.PASS_TOKENS
-    assert 4 ** (len(rooms) - 1) <= max(1, longest / scoring.PASS_TOKENS)
+    assert list(rooms) == sorted(set(rooms)) and longest <= rooms[-1] < longest + lots.PASS_TOKENS
+    assert 4 ** (len(rooms) - 1) <= max(1, longest / lots.PASS_TOKENS)
     assert all(shapes.room(n) in rooms for n in range(1, longest + 1))
     with pytest.raises(ValueError, match="200"):
         ScoreShapes(64, 8, (64, 200))
@@ -273,7 +274,7 @@ def test_an_answer_in_words_is_scored_after_the_very_prompt_that_was_decoded(sho
     (task, *_) = domain.read(TasksConfig(domain="zebra", source="zebra/train?sizes=2x3&demos=2&each=1")).tasks
     config = DecodeConfig(views=1, transforms=("order",), show_demos=show_demos)
     (view,) = make_views(task, 0, domain, config, seed=0)
-    row = scoring._row(view, task.answers[0], domain)
+    row = lots.written_row(view, task.answers[0], domain)
     solved = domain.encode_solved(task.demos if show_demos else (), task.queries[0], task.answers[0])
     assert np.array_equal(np.concatenate([row.prompt.tokens, row.tokens]), solved.tokens)
     assert np.array_equal(np.concatenate([row.prompt.positions, row.positions]), solved.positions)

@@ -14,8 +14,8 @@ import ttt_jax.decode.speculate as speculation
 from ttt_jax.config import DecodeConfig, LoraConfig
 from ttt_jax.decode.candidates import decode_candidates, score_queries
 from ttt_jax.decode.generate import Prompts, Rules, generate
+from ttt_jax.decode.lots import ScoreShapes
 from ttt_jax.decode.sampling import Sampling
-from ttt_jax.decode.score import ScoreShapes
 from ttt_jax.decode.speculate import Speculated, drafts_of, summed, take_up
 from ttt_jax.decode.syntax import TextSyntax
 from ttt_jax.decode.views import make_views

@@ -20,9 +20,10 @@ from ttt_jax.compilation import ENDLESS, SMALL, Needs, Program, compile_all, gib
 from ttt_jax.config import RunConfig
 from ttt_jax.decode.candidates import reuses_prompts, score_length, score_shapes, search_options, stack_size
 from ttt_jax.decode.generate import Begun, DecodeState, Prompts, Rules, decode_chunk, first_room, grow, prefill
+from ttt_jax.decode.lots import Tails, scored_together
 from ttt_jax.decode.params import cast, take
 from ttt_jax.decode.sampling import Sampling
-from ttt_jax.decode.score import Tails, read_heads, score_tails, scored_together, view_heads
+from ttt_jax.decode.score import read_heads, score_tails, view_heads
 from ttt_jax.decode.search import branch_points
 from ttt_jax.decode.speculate import check, draft_rooms, draft_rules, speculates
 from ttt_jax.decode.views import scoring_views

@@ -16,8 +16,9 @@ from ttt_jax.bench.device import compile_program, does_not_fit, out_of_memory, r
 from ttt_jax.bench.options import PRESETS, BenchConfig
 from ttt_jax.bench.report import Report, amount, percent, say
 from ttt_jax.bench.timing import Budget, measure
+from ttt_jax.decode.lots import LOT_ROWS, LOTS, Tails, score_rooms
 from ttt_jax.decode.params import cast
-from ttt_jax.decode.score import LOT_ROWS, LOTS, Tails, score_rooms, score_tails
+from ttt_jax.decode.score import score_tails
 from ttt_jax.model.attention import Kernels, fuses
 from ttt_jax.model.cache import Prefix
 from ttt_jax.model.config import ModelConfig

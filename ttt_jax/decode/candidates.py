@@ -13,9 +13,10 @@ from jaxtyping import Int
 from ttt_jax.config import DecodeConfig, RunConfig
 from ttt_jax.decode.candidate import Candidate, Scores
 from ttt_jax.decode.generate import Generated, Prompts, generate
+from ttt_jax.decode.lots import ScoreShapes, score_rooms
 from ttt_jax.decode.params import take
 from ttt_jax.decode.sampling import row_key
-from ttt_jax.decode.score import Read, ScoreShapes, score_candidates, score_rooms
+from ttt_jax.decode.score import Read, score_candidates
 from ttt_jax.decode.search import Completion, Search, search, search_rooms
 from ttt_jax.decode.speculate import Speculated, decode_by_drafts, speculates
 from ttt_jax.decode.views import View

@@ -14,8 +14,8 @@ C answers of a lot, S room for an answer.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -25,65 +25,31 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ttt_jax.decode.blocks import block_rows
+from ttt_jax.decode.lots import (
+    PASS_TOKENS,
+    Lot,
+    Row,
+    ScoreShapes,
+    Tails,
+    computed_tokens,
+    heads_of,
+    lot_batches,
+    scored_together,
+    tails_of,
+    written_row,
+)
 from ttt_jax.decode.params import cast, take, variables
-from ttt_jax.decode.views import View, answer_written, answered
+from ttt_jax.decode.views import View
 from ttt_jax.model.cache import Cache, Prefix
 from ttt_jax.model.decoder import Decoder
 from ttt_jax.runtime.mesh import alone, constrain, over_tasks, put, tasks_here
-from ttt_jax.tasks.task import Answer, Domain, Encoded
+from ttt_jax.tasks.task import Answer, Domain
 
-# Tokens of an answer in one pass; the padding after an answer is shorter than this.
-PASS_TOKENS = 1 << 7
 # Prompt tokens that go through the model at a time.
 HEAD_TOKENS = 1 << 16
-# Answers are scored in lots of a few of one query, so many lots side by side. Lots of like length go together: all take
-# as many passes as the longest answer among them, and only the last lot of a query has empty rows.
-LOTS, LOT_ROWS = 16, 4
 
 # Mapped over tasks: everything but the write index, so that a write stays one slice for all rows.
 _CACHE_AXES = Cache(keys=0, values=0, valid=0, length=None, prefix=0, spans=0)  # pyright: ignore[reportArgumentType]
-
-
-@dataclass(frozen=True)
-class ScoreShapes:
-    """The shapes in which answers are scored.
-
-    Attributes:
-      length: prompts are padded to this many tokens.
-      rows: the most answers that a query is expected to have; more are scored all the same.
-      rooms: an answer lies in the smallest of these that holds its tokens. Ascending; one longer than all
-        of them has a room of its own.
-    """
-
-    length: int
-    rows: int
-    rooms: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        for room in self.rooms:
-            if room > PASS_TOKENS and room % PASS_TOKENS:
-                raise ValueError(f"a room of {room} tokens: above {PASS_TOKENS} it must be a multiple of that")
-
-    def room(self, tokens: int) -> int:
-        """The room of an answer of so many tokens."""
-        return min((room for room in self.rooms if room >= tokens), default=_whole_passes(tokens))
-
-
-def score_rooms(longest: int) -> tuple[int, ...]:
-    """Rooms for answers of up to `longest` tokens, each four times the one before.
-
-    Half or more of a room may stay empty: that costs attention to nothing, but no passes.
-    """
-    rooms, room = [], 2 * PASS_TOKENS
-    while 2 * room <= longest:
-        rooms.append(room)
-        room *= 4
-    last = _whole_passes(longest) if longest > PASS_TOKENS else 32 * -(-longest // 32)
-    return (*rooms, last)
-
-
-def _whole_passes(tokens: int) -> int:
-    return PASS_TOKENS * -(-tokens // PASS_TOKENS)
 
 
 def score_candidates(
@@ -122,8 +88,8 @@ def score_candidates(
         {domain.key(a): [math.nan] * len(views[t]) for a in of_query} for t, of_query in enumerate(answers)
     ]
 
-    def rows_of(t: int, v: int) -> list[_Row]:
-        return [_row(views[t][v], answer, domain) for answer in answers[t]] if v < len(views[t]) else []
+    def rows_of(t: int, v: int) -> list[Row]:
+        return [written_row(views[t][v], answer, domain) for answer in answers[t]] if v < len(views[t]) else []
 
     T = len(views)
     lots, size = scored_together(T, shapes.rows)
@@ -140,10 +106,10 @@ def score_candidates(
         rows = [rows_of(t, v) for t in range(T)]
         if not any(rows):
             continue
-        heads = _heads(rows, shapes.length, domain)
+        heads = heads_of(rows, shapes.length, domain)
         prefix = read_heads(model, base, adapted, *put(heads)) if read is None else None
         begun = []
-        for room, batch in _batches(rows, shapes, lots, size, mixed):
+        for room, batch in lot_batches(rows, shapes, lots, size, mixed):
             which = np.array([t for t, _ in batch], np.int32) if mixed else None
             own = adapted if adapted is None or which is None else take(adapted, which)
             if prefix is not None:
@@ -155,9 +121,9 @@ def score_candidates(
                 own_prefix = view_heads(
                     cache.keys, cache.values, np.int32(row), which, put(lengths), length=shapes.length
                 )
-            tails, most = _tails([of_lot for _, of_lot in batch], size, room, domain)
+            tails, most = tails_of([of_lot for _, of_lot in batch], size, room, domain)
             begun.append(_Running(v, batch, score_tails(model, base, own, own_prefix, put(tails), most)))
-            on_padding(lots * size * _computed(int(most.max()), room), int(tails.lengths.sum()))
+            on_padding(lots * size * computed_tokens(int(most.max()), room), int(tails.lengths.sum()))
         # The device computes one view while the answers of the next are written.
         keep(running)
         running = begun
@@ -165,34 +131,17 @@ def score_candidates(
     return found
 
 
-def scored_together(queries: int, rows: int) -> tuple[int, int]:
-    """How many lots are scored side by side, and rows of each, where so many queries have `rows` answers at most.
-
-    On a mesh a lot is a query: to put lots together would move prompts from device to device.
-    """
-    if not alone():
-        return queries, rows
-    size = min(rows, LOT_ROWS)
-    return min(queries * -(-rows // size), LOTS), size
-
-
-def _computed(longest: int, room: int) -> int:
-    """Tokens of a row that go through the model."""
-    step = min(room, PASS_TOKENS)
-    return -(-longest // step) * step
-
-
 class _Running(NamedTuple):
     """Scores that the device computes.
 
     Attributes:
       view: index.
-      lots: as `_batches` makes them.
+      lots: as `lot_batches` makes them.
       scores: nats, of each lot.
     """
 
     view: int
-    lots: Sequence[_Lot]
+    lots: Sequence[Lot]
     scores: Float[Array, "T C"]
 
 
@@ -214,22 +163,6 @@ class Read(NamedTuple):
         if self.first is None:
             return self.cache, v * self.samples
         return (self.first, 0) if v == 0 else (self.cache, (v - 1) * self.samples)
-
-
-class Tails(NamedTuple):
-    """What answers are scored by: right-padded rows, each the last token of a prompt and its answer but for the end.
-
-    Attributes:
-      tokens: int32[T, C, S].
-      positions: int32[T, C, S, axes].
-      targets: int32[T, C, S], the token that follows each.
-      lengths: int32[T, C]; 0 is no answer.
-    """
-
-    tokens: Int[np.ndarray, "T C S"]
-    positions: Int[np.ndarray, "T C S axes"]
-    targets: Int[np.ndarray, "T C S"]
-    lengths: Int[np.ndarray, "T C"]
 
 
 @partial(jax.jit, static_argnames="model")
@@ -344,90 +277,3 @@ def score_tails(
         return jax.lax.dynamic_update_slice_in_dim(scores, total, i * block, 1)
 
     return constrain(jax.lax.fori_loop(0, C // block, one_block, jnp.zeros((T, C), jnp.float32)))
-
-
-class _Row(NamedTuple):
-    """One answer written in one view.
-
-    Attributes:
-      key: of the answer.
-      prompt: of the view.
-      tokens, positions: of the answer after it, its stop token included.
-    """
-
-    key: str
-    prompt: Encoded
-    tokens: Int[np.ndarray, " length"]
-    positions: Int[np.ndarray, "length axes"]
-
-    @property
-    def length(self) -> int:
-        """Tokens of the answer, and so of what predicts them."""
-        return len(self.tokens)
-
-
-def _row(view: View, answer: Answer, domain: Domain) -> _Row:
-    written = answer_written(answered(view, answer), domain)
-    positions = written.positions.copy()
-    # A text may ask otherwise than a demonstration does, and then the answer stands elsewhere in the sequence.
-    positions[:, 0] += len(view.prompt) - positions[0, 0]
-    return _Row(domain.key(answer), view.prompt, written.tokens, positions)
-
-
-_Lot = tuple[int, list[_Row]]
-"""A query, an index, and some of its rows."""
-
-
-def _batches(
-    rows: Sequence[Sequence[_Row]], shapes: ScoreShapes, lots: int, size: int, mixed: bool
-) -> Iterator[tuple[int, list[_Lot]]]:
-    """The rows of one view, room by room, in batches of `lots` lots of at most `size` rows.
-
-    The longest first: of a query, so that long rows share a lot, and lots, so that long ones share a batch. Where lots
-    are not `mixed`, lot t is of query t.
-    """
-    by_room: dict[int, list[list[_Row]]] = {}
-    for t, of_query in enumerate(rows):
-        for row in sorted(of_query, key=lambda row: -row.length):
-            by_room.setdefault(shapes.room(row.length), [[] for _ in rows])[t].append(row)
-    for room, of_room in sorted(by_room.items()):
-        rounds = [
-            [(t, of_query[start : start + size]) for t, of_query in enumerate(of_room)]
-            for start in range(0, max(map(len, of_room)), size)
-        ]
-        if not mixed:
-            yield from ((room, batch) for batch in rounds)
-            continue
-        filled = sorted((lot for batch in rounds for lot in batch if lot[1]), key=lambda lot: -lot[1][0].length)
-        for start in range(0, len(filled), lots):
-            batch = filled[start : start + lots]
-            yield room, [*batch, *[(0, [])] * (lots - len(batch))]
-
-
-def _heads(rows: Sequence[Sequence[_Row]], length: int, domain: Domain) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Tokens, positions and lengths of each query's prompt but for its last token, padded to [T, length]."""
-    tokens = np.full((len(rows), length), domain.pad_token, np.int32)
-    positions = np.zeros((*tokens.shape, domain.position_axes), np.int32)
-    lengths = np.zeros(len(rows), np.int32)
-    for t, of_query in enumerate(rows):
-        for row in of_query[:1]:
-            size = lengths[t] = len(row.prompt) - 1
-            tokens[t, :size], positions[t, :size] = row.prompt.tokens[:-1], row.prompt.positions[:-1]
-    return tokens, positions, lengths
-
-
-def _tails(
-    batch: Sequence[Sequence[_Row]], rows: int, room: int, domain: Domain
-) -> tuple[Tails, Int[np.ndarray, " C"]]:
-    """The rows of a batch in a room, and the most tokens of the rows 0, 1, ... of all queries."""
-    shape = (len(batch), rows, room)
-    tokens, targets = np.full(shape, domain.pad_token, np.int32), np.full(shape, domain.pad_token, np.int32)
-    positions = np.zeros((*shape, domain.position_axes), np.int32)
-    lengths = np.zeros(shape[:2], np.int32)
-    for t, of_query in enumerate(batch):
-        for r, row in enumerate(of_query):
-            size = lengths[t, r] = row.length
-            tokens[t, r, 0], tokens[t, r, 1:size] = row.prompt.tokens[-1], row.tokens[:-1]
-            positions[t, r, 0], positions[t, r, 1:size] = row.prompt.positions[-1], row.positions[:-1]
-            targets[t, r, :size] = row.tokens
-    return Tails(tokens, positions, targets, lengths), lengths.max(axis=0)
